@@ -1,0 +1,75 @@
+"""The public plugin API of statusd: everything a plugin imports, with `statusd.testing` for its tests."""
+
+from __future__ import annotations
+
+from statusd.errors import ProbeError, StatusdError
+from statusd.model.jsontext import parse_json, parse_object
+from statusd.model.reasons import REASONS
+from statusd.model.report import Json, Payload, Report
+from statusd.model.snapshot import Snapshot
+from statusd.model.status import Status
+from statusd.model.tree import Node, Transition, segment
+from statusd.plugin.contracts import (
+    Clock,
+    Completed,
+    Context,
+    Document,
+    HttpClient,
+    HttpResponse,
+    HttpSource,
+    RedisClient,
+    Sink,
+    Source,
+    SourceInfo,
+    TcpClient,
+    View,
+    ViewContext,
+    WebSocketClient,
+    expect_success,
+    problem,
+)
+from statusd.plugin.hookspecs import SinkRegistry, SourceRegistry, ViewRegistry, hookimpl
+from statusd.plugin.options import option, positive, schemes
+from statusd.values import Secret, Url
+
+__all__ = [
+    "REASONS",
+    "Clock",
+    "Completed",
+    "Context",
+    "Document",
+    "HttpClient",
+    "HttpResponse",
+    "HttpSource",
+    "Json",
+    "Node",
+    "Payload",
+    "ProbeError",
+    "RedisClient",
+    "Report",
+    "Secret",
+    "Sink",
+    "SinkRegistry",
+    "Snapshot",
+    "Source",
+    "SourceInfo",
+    "SourceRegistry",
+    "Status",
+    "StatusdError",
+    "TcpClient",
+    "Transition",
+    "Url",
+    "View",
+    "ViewContext",
+    "ViewRegistry",
+    "WebSocketClient",
+    "expect_success",
+    "hookimpl",
+    "option",
+    "parse_json",
+    "parse_object",
+    "positive",
+    "problem",
+    "schemes",
+    "segment",
+]

@@ -1,0 +1,46 @@
+"""Strict JSON from untrusted bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from statusd.errors import ProbeError
+from statusd.model.report import Json
+
+
+def parse_json(body: bytes) -> Json:
+    """Decode `body` as one JSON value (RFC 8259): no NaN, no lone surrogates, no trailing bytes.
+
+    Args:
+        body: the bytes, already within the caller's size cap.
+
+    Raises:
+        ProbeError: reason ``bad_json``, with what is wrong; never with the body.
+    """
+    try:
+        value: Json = msgspec.json.decode(body)
+    except RecursionError:
+        raise ProbeError("bad_json", "The body is JSON nested too deeply to be read.") from None
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise ProbeError("bad_json", f"The body is not valid JSON: {_without_value(error)}.") from None
+    return value
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Decode `body` as one JSON object, as `parse_json` does.
+
+    Raises:
+        ProbeError: reason ``bad_json``.
+    """
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        raise ProbeError("bad_json", "The body is valid JSON, and not a JSON object.")
+    return value
+
+
+def _without_value(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return str(error).removeprefix("JSON is malformed: ").rstrip(".")

@@ -1,0 +1,130 @@
+"""Rollups: rules that give a branch its status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from statusd.model.report import Json
+from statusd.model.status import Status, best, worst
+from statusd.model.tree import Node
+
+LISTED: Final = 5
+"""How many children a rollup's message names before it only counts the rest."""
+
+
+@attrs.frozen
+class Verdict:
+    """What a rollup decided: a status, with the reason and the sentence for it."""
+
+    status: Status
+    reason: str
+    message: str
+
+
+def roll_up(children: Mapping[str, Node]) -> Verdict:
+    """Return the worst status among the `children` that count; `off` ones take no part; none at all is `off`."""
+    counted = {name: node for name, node in children.items() if node.counts and node.status is not Status.OFF}
+    status = worst(node.status for node in counted.values())
+    if not counted:
+        return Verdict(Status.OFF, "no_sources", "")
+    if status is Status.OK:
+        return Verdict(status, "ok", "")
+    bad = {name: node for name, node in counted.items() if node.status is not Status.OK}
+    reason = next(node.reason for node in bad.values() if node.status is status)
+    return Verdict(status, reason, f"{len(bad)} of {len(counted)} not ok: {_named(bad)}.")
+
+
+def branch(children: Mapping[str, Node], *, counts: bool = True) -> Node:
+    """Return a node whose status is the rollup of `children`, observed when the oldest counted child was."""
+    verdict = roll_up(children)
+    observed = [node.observed_at for node in children.values() if node.observed_at is not None]
+    return Node(
+        status=verdict.status,
+        reason=verdict.reason,
+        message=verdict.message,
+        children=children,
+        counts=counts,
+        observed_at=min(observed, default=None),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Candidate:
+    """One source that can serve a model, and what it last said about that model.
+
+    Attributes:
+        source: the source's name.
+        plugin: its plugin's name.
+        backend: what ``/models`` calls it.
+        status, reason, message: as in a report.
+        label: the word that ``/models`` shows as reason, or ``""``.
+        observed_at: seconds since 1970, or None before any reading.
+        expires_at: seconds since 1970, or None.
+        counts: whether the model takes part in the rollup because of this source.
+    """
+
+    source: str
+    plugin: str
+    backend: str
+    status: Status
+    reason: str
+    message: str = ""
+    label: str = ""
+    observed_at: float | None = None
+    expires_at: float | None = None
+    counts: bool = True
+
+    def as_fact(self) -> dict[str, Json]:
+        """Return the candidate as it stands in the model's facts."""
+        return {
+            "source": self.source,
+            "plugin": self.plugin,
+            "backend": self.backend,
+            "status": self.status.value,
+            "reason": self.reason,
+            "label": self.label,
+        }
+
+
+def select(candidates: Sequence[Candidate]) -> Candidate:
+    """Return the first connected candidate; if none, the first that is not `off`; else the first."""
+    for candidate in candidates:
+        if candidate.status.is_connected:
+            return candidate
+    for candidate in candidates:
+        if candidate.status is not Status.OFF:
+            return candidate
+    return candidates[0]
+
+
+def model_node(candidates: Sequence[Candidate]) -> Node:
+    """Return the node of a model: the best status of its candidates (at least one), and which one is selected."""
+    selected = select(candidates)
+    status = best(candidate.status for candidate in candidates)
+    decided = next(candidate for candidate in candidates if candidate.status is status)
+    return Node(
+        status=status,
+        reason=decided.reason,
+        message=decided.message,
+        facts={
+            "backend": selected.backend,
+            "source": selected.source,
+            "candidates": [candidate.as_fact() for candidate in candidates],
+        },
+        counts=any(candidate.counts for candidate in candidates),
+        observed_at=selected.observed_at,
+        expires_at=selected.expires_at,
+    )
+
+
+def _named(bad: Mapping[str, Node]) -> str:
+    shown = [f"{name} ({node.status}, {node.reason})" for name, node in _first(bad.items())]
+    rest = len(bad) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")
+
+
+def _first(items: Iterable[tuple[str, Node]]) -> list[tuple[str, Node]]:
+    return sorted(items, key=lambda item: -item[1].status.severity)[:LISTED]

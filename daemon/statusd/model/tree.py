@@ -1,0 +1,222 @@
+"""The state tree: immutable nodes, changed by path copying."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import attrs
+
+from statusd.model.report import Json, Payload
+from statusd.model.status import Status
+
+NO_CHILDREN: Final[Mapping[str, Node]] = MappingProxyType({})
+NO_FACTS: Final[Mapping[str, Json]] = MappingProxyType({})
+NO_MEASUREMENTS: Final[Mapping[str, float]] = MappingProxyType({})
+
+
+@attrs.frozen(kw_only=True)
+class Node:
+    """One place in the state tree.
+
+    Attributes:
+        status: how it is doing.
+        reason: a lower_snake_case word for programs.
+        message: one sentence for people.
+        facts: the state the report carries.
+        children: segment -> node, in the order to show them.
+        counts: whether it takes part in its parent's rollup.
+        measurements: noise; never part of the state.
+        payload: bytes for views; never part of the state.
+        observed_at: when the reading behind it was taken, in seconds since 1970, or None before any.
+        expires_at: when that reading turns stale, in seconds since 1970, or None.
+        since: when `status` last changed, in seconds since 1970; set by `settle`.
+        revision: the revision that last changed this node or one below it; set by `settle`.
+    """
+
+    status: Status
+    reason: str = "ok"
+    message: str = ""
+    facts: Mapping[str, Json] = NO_FACTS
+    children: Mapping[str, Node] = NO_CHILDREN
+    counts: bool = True
+    measurements: Mapping[str, float] = NO_MEASUREMENTS
+    payload: Payload | None = None
+    observed_at: float | None = None
+    expires_at: float | None = None
+    since: float = 0.0
+    revision: int = 0
+
+    def same_state(self, other: Node) -> bool:
+        """Whether both carry the same state, times, measurements and children left aside."""
+        return (
+            self.status is other.status
+            and self.reason == other.reason
+            and self.message == other.message
+            and self.counts == other.counts
+            and self.facts == other.facts
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Transition:
+    """A node's change of status.
+
+    Attributes:
+        path: where, as in `find`.
+        before: the status it had; None when the node is new.
+        after: the status it has; None when the node went.
+        reason: the reason it has now.
+        message: the sentence it has now.
+        at: when, in seconds since 1970.
+        revision: the revision that brought it.
+        counts: whether the node takes part in its parent's rollup.
+    """
+
+    path: str
+    before: Status | None
+    after: Status | None
+    reason: str
+    message: str
+    at: float
+    revision: int
+    counts: bool = True
+
+
+def segment(name: str) -> str:
+    """Return `name` percent-encoded as one path segment (RFC 3986, unreserved characters stay)."""
+    return urllib.parse.quote(name, safe="")
+
+
+def join(*segments: str) -> str:
+    """Return the path of already encoded `segments`; the root is ``""``."""
+    return "/".join(part for part in segments if part)
+
+
+def find(root: Node, path: str) -> Node | None:
+    """Return the node at `path` (encoded segments joined by ``/``; ``""`` is the root), or None."""
+    node = root
+    for part in path.split("/") if path else ():
+        child = node.children.get(part)
+        if child is None:
+            return None
+        node = child
+    return node
+
+
+def graft(root: Node, path: str, node: Node | None) -> Node:
+    """Return `root` with `node` at `path`, or with that place gone when `node` is None.
+
+    Only the nodes on the path are copied; an absent place is added after its siblings.
+
+    Raises:
+        KeyError: when the parent of `path` does not exist, or `path` is the root and `node` is None.
+    """
+    head, _, rest = path.partition("/")
+    if not head:
+        if node is None:
+            raise KeyError(path)
+        return node
+    children = dict(root.children)
+    if rest:
+        children[head] = graft(children[head], rest, node)
+    elif node is None:
+        children.pop(head, None)
+    else:
+        children[head] = node
+    return attrs.evolve(root, children=children)
+
+
+def walk(root: Node, path: str = "") -> Iterator[tuple[str, Node]]:
+    """Yield (path, node) for `root` and everything below it, parents first."""
+    yield path, root
+    for name, child in root.children.items():
+        yield from walk(child, join(path, name))
+
+
+@attrs.frozen(kw_only=True)
+class Settled:
+    """What `settle` found.
+
+    Attributes:
+        root: the new tree, with `since` and `revision` set on every node.
+        transitions: changes of status, parents after their children.
+        is_change: whether any state differs, which is what makes a new revision.
+    """
+
+    root: Node
+    transitions: tuple[Transition, ...]
+    is_change: bool
+
+
+def settle(old: Node | None, new: Node, *, revision: int, now: float) -> Settled:
+    """Compare a freshly built tree with the one before it and stamp what changed.
+
+    Subtrees that are the same object are not visited, so the cost follows the changed paths.
+
+    Args:
+        old: the settled tree before, or None for the first one.
+        new: the built tree; may share settled subtrees with `old`.
+        revision: the revision to stamp on changed nodes.
+        now: seconds since 1970.
+    """
+    transitions: list[Transition] = []
+    root, is_change = _settle(old, new, "", revision, now, transitions)
+    return Settled(root=root, transitions=tuple(transitions), is_change=is_change)
+
+
+def _settle(
+    old: Node | None, new: Node, path: str, revision: int, now: float, transitions: list[Transition]
+) -> tuple[Node, bool]:
+    if old is new:
+        return old, False
+    before = old.children if old is not None else NO_CHILDREN
+    is_change = old is None or not old.same_state(new) or tuple(before) != tuple(new.children)
+    children: dict[str, Node] = {}
+    for name, child in new.children.items():
+        settled, child_changed = _settle(
+            before.get(name), child, join(path, name), revision, now, transitions
+        )
+        children[name] = settled
+        is_change = is_change or child_changed
+    for name, gone in before.items():
+        if name not in new.children:
+            transitions.extend(_gone(gone, join(path, name), revision, now))
+    moved = old is None or old.status is not new.status
+    if moved:
+        transitions.append(
+            Transition(
+                path=path,
+                before=old.status if old is not None else None,
+                after=new.status,
+                reason=new.reason,
+                message=new.message,
+                at=now,
+                revision=revision,
+                counts=new.counts,
+            )
+        )
+    stamped = attrs.evolve(
+        new,
+        children=children or NO_CHILDREN,
+        since=now if old is None or moved else old.since,
+        revision=revision if old is None or is_change else old.revision,
+    )
+    return stamped, is_change
+
+
+def _gone(node: Node, path: str, revision: int, now: float) -> Iterator[Transition]:
+    for name, child in node.children.items():
+        yield from _gone(child, join(path, name), revision, now)
+    yield Transition(
+        path=path,
+        before=node.status,
+        after=None,
+        reason="",
+        message="",
+        at=now,
+        revision=revision,
+        counts=node.counts,
+    )

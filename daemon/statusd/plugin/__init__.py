@@ -1,0 +1,1 @@
+"""What plugins see, and what contains them."""

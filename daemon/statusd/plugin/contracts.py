@@ -1,0 +1,381 @@
+"""What a plugin implements, and what the daemon hands to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+
+import attrs
+import msgspec
+
+from statusd.errors import ProbeError
+from statusd.model.report import Report
+from statusd.model.snapshot import Snapshot
+from statusd.model.tree import Transition
+from statusd.plugin.options import INTERNAL, option
+from statusd.values import Secret, Url
+
+T = TypeVar("T")
+Reports: TypeAlias = Report | Sequence[Report]
+
+
+class Clock(Protocol):
+    """The time, as a source may read it; a fake in tests."""
+
+    def now(self) -> float:
+        """Return the wall clock, in seconds since 1970."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that only grow, for measuring how long something took."""
+        ...
+
+
+class HttpResponse(Protocol):
+    """A complete answer to a GET."""
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Header fields, names in lower case; of repeated ones the values joined by ``", "``."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """The body, without transfer coding."""
+        ...
+
+
+class HttpClient(Protocol):
+    """HTTP/1.1 GET with every cap in place: one deadline, wire, header and body bytes, no redirects."""
+
+    async def get(
+        self,
+        url: Url,
+        *,
+        headers: Mapping[str, str] | None = None,
+        max_body: int = 1 << 20,
+        ca_file: str = "",
+        unix_socket: str = "",
+    ) -> HttpResponse:
+        """Send one GET and return the answer, whatever its status code.
+
+        Args:
+            url: http or https; its userinfo is sent as Basic credentials (RFC 7617).
+            headers: further header fields; ``Host``, ``Accept``, ``Accept-Encoding`` and ``User-Agent`` are set.
+            max_body: bytes of body after which the answer is ``too_large``.
+            ca_file: PEM file with the certificate authorities to trust, instead of the system's.
+            unix_socket: path of a Unix socket to connect to, instead of the URL's host and port.
+
+        Raises:
+            ProbeError: reason ``timeout``, ``refused``, ``unreachable``, ``name_not_resolved``, ``tls_failed``,
+                ``connection_lost``, ``permission_denied``, ``not_found``, ``protocol_error`` or ``too_large``.
+        """
+        ...
+
+
+class WebSocketClient(Protocol):
+    """The opening and closing handshake of a WebSocket (RFC 6455)."""
+
+    async def handshake(
+        self, url: Url, *, headers: Mapping[str, str] | None = None, ca_file: str = ""
+    ) -> int:
+        """Open a WebSocket and close it with 1000; return the upgrade's status code, 101 when it opened.
+
+        Raises:
+            ProbeError: as `HttpClient.get`.
+        """
+        ...
+
+
+class TcpClient(Protocol):
+    """A plain connection attempt."""
+
+    async def connect(self, host: str, port: int) -> None:
+        """Connect and close.
+
+        Raises:
+            ProbeError: as `HttpClient.get`.
+        """
+        ...
+
+
+class RedisClient(Protocol):
+    """Commands to a Redis server, one connection a server, no retries."""
+
+    async def execute(
+        self,
+        url: Url,
+        *command: str | bytes | int,
+        username: str = "",
+        password: Secret | None = None,
+        ca_file: str = "",
+    ) -> Any:
+        """Send one command and return its reply: bytes for strings, dict for HGETALL, as redis-py gives them.
+
+        Args:
+            url: ``redis://``, ``rediss://`` (TLS) or ``unix://``; userinfo and ``/database`` are honoured.
+            command: the command and its arguments.
+            username: ACL user, where the URL names none.
+            password: password, where the URL holds none.
+            ca_file: PEM file with the certificate authorities to trust.
+
+        Raises:
+            ProbeError: as `HttpClient.get`, and ``unauthorized``, ``wrong_type`` or ``unexpected_answer``.
+        """
+        ...
+
+
+class Completed(Protocol):
+    """A finished command."""
+
+    @property
+    def returncode(self) -> int:
+        """The exit code; negative: ended by that signal."""
+        ...
+
+    @property
+    def stdout(self) -> bytes:
+        """Standard output, cut at 64 KiB."""
+        ...
+
+    @property
+    def stderr(self) -> bytes:
+        """Standard error, cut at 64 KiB."""
+        ...
+
+
+class Context(Protocol):
+    """What the daemon hands to a source."""
+
+    @property
+    def name(self) -> str:
+        """The source's name in the configuration."""
+        ...
+
+    @property
+    def plugin(self) -> str:
+        """The plugin's (entry point's) name."""
+        ...
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The ids of the models in ``[models]`` that name this source, in the configured order."""
+        ...
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for a whole probe; the supervisor enforces it."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        ...
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger bound to this source; masks known secrets."""
+        ...
+
+    @property
+    def http(self) -> HttpClient:
+        """Capped HTTP."""
+        ...
+
+    @property
+    def websocket(self) -> WebSocketClient:
+        """WebSocket handshakes."""
+        ...
+
+    @property
+    def tcp(self) -> TcpClient:
+        """Plain connection attempts."""
+        ...
+
+    @property
+    def redis(self) -> RedisClient:
+        """Redis commands."""
+        ...
+
+    async def run(self, command: Sequence[str]) -> Completed:
+        """Run a command without a shell, in its own process group, which is killed when the probe ends early.
+
+        Raises:
+            ProbeError: reason ``not_found`` or ``permission_denied`` when it cannot be started.
+        """
+        ...
+
+    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """Call a blocking function in this source's own thread, which is given up when the probe ends early."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Source:
+    """Base class of source types; subclass it with ``@attrs.frozen(kw_only=True)`` and declare keys by `option`.
+
+    Attributes:
+        context: what the daemon hands to this source.
+    """
+
+    default_interval: ClassVar[float] = 2.0
+    """Seconds between probes where the configuration sets no ``interval``."""
+
+    context: Context = attrs.field(repr=False, eq=False, metadata={INTERNAL: True})
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is anything to probe; if not, the source is `off`, reason ``not_configured``."""
+        return True
+
+    def probe(self) -> Reports | Awaitable[Reports]:
+        """Look at the upstream once and report; ``async def``, or plain (then it runs in a thread of its own).
+
+        A model that the source is configured to serve and that no report names follows the source's own report.
+
+        Returns:
+            one `Report`, or a list with at most one about the source itself (``path == ""``, ``model is None``).
+
+        Raises:
+            ProbeError: becomes a `down` report with its reason and message.
+        """
+        raise NotImplementedError  # the conformance checks and the loader name the class that lacks it
+
+
+@attrs.frozen(kw_only=True)
+class HttpSource(Source):
+    """Base class of sources that ask an HTTP server: adds the keys for a private CA and a Unix socket."""
+
+    ca_file: str = option(
+        "", help="PEM file with the certificate authorities to trust, instead of the system's."
+    )
+    unix_socket: str = option("", help="Connect to this Unix socket instead of the URL's host and port.")
+
+    async def get(
+        self, url: Url, *, headers: Mapping[str, str] | None = None, max_body: int = 1 << 20
+    ) -> HttpResponse:
+        """Send one GET as `HttpClient.get` does, with this source's ``ca_file`` and ``unix_socket``."""
+        return await self.context.http.get(
+            url, headers=headers, max_body=max_body, ca_file=self.ca_file, unix_socket=self.unix_socket
+        )
+
+
+def expect_success(response: HttpResponse) -> None:
+    """Want a 2xx answer.
+
+    Raises:
+        ProbeError: ``unauthorized`` (401, 403), ``redirect`` (3xx), ``unavailable`` (503) or ``http_error``.
+    """
+    code = response.status
+    if 200 <= code < 300:
+        return
+    if code in {401, 403}:
+        raise ProbeError("unauthorized", f"The server answered {code}: the key is missing or wrong.")
+    if 300 <= code < 400:
+        raise ProbeError(
+            "redirect", f"The server answered {code}, a redirect; probes do not follow: set the final URL."
+        )
+    if code == 503:
+        raise ProbeError("unavailable", "The server answered 503: it is not available.")
+    raise ProbeError("http_error", f"The server answered {code}.")
+
+
+@attrs.frozen(kw_only=True)
+class SourceInfo:
+    """A configured source, as views and sinks see it.
+
+    Attributes:
+        name: its name in the configuration.
+        plugin: its plugin's name.
+        backend: what ``/models`` calls it.
+    """
+
+    name: str
+    plugin: str
+    backend: str
+
+
+@attrs.frozen(kw_only=True)
+class ViewContext:
+    """What the daemon hands to a view.
+
+    Attributes:
+        sources: every configured source, in order.
+        models: every id of ``[models]``, in order.
+    """
+
+    sources: tuple[SourceInfo, ...]
+    models: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Document:
+    """A rendered answer.
+
+    Attributes:
+        body: the bytes.
+        status: the status code.
+        content_type: the ``Content-Type`` value.
+    """
+
+    body: bytes
+    status: int = 200
+    content_type: str = "application/json"
+
+
+@attrs.frozen(kw_only=True)
+class View:
+    """Base class of views, which render a snapshot as the document of an endpoint.
+
+    Subclass it with ``@attrs.frozen(kw_only=True)``; keys declared by `option` are set in ``[views.<name>]``.
+    """
+
+    name: ClassVar[str]
+    """The table ``[views.<name>]`` that configures it; unique among all views."""
+
+    context: ViewContext = attrs.field(metadata={INTERNAL: True})
+
+    def paths(self) -> tuple[str, ...]:
+        """Return the URL paths it answers, each beginning with ``/``; asked once, at start."""
+        raise NotImplementedError
+
+    def render(self, path: str, snapshot: Snapshot) -> Document:
+        """Return the document for one of its `paths`; called when somebody asks and the tree has changed.
+
+        It must be quick and must not block: it runs on the event loop. If it raises, the last good document stays.
+        """
+        raise NotImplementedError
+
+
+@attrs.frozen(kw_only=True)
+class Sink:
+    """Base class of sinks, which consume transitions; keys declared by `option` are set in ``[sinks.<name>]``."""
+
+    name: ClassVar[str]
+    """The table ``[sinks.<name>]`` that configures it; a sink runs where its plugin is loaded."""
+
+    async def consume(self, transition: Transition) -> None:
+        """Take one transition; called one after another, from a bounded queue that drops the oldest when full."""
+        raise NotImplementedError
+
+
+def problem(status: int, title: str, reason: str, detail: str = "") -> Document:
+    """Return an ``application/problem+json`` document (RFC 9457).
+
+    Args:
+        status: the status code.
+        title: what is wrong, the same each time.
+        reason: a lower_snake_case word for programs.
+        detail: what is wrong this time.
+    """
+
+    body: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "reason": reason}
+    if detail:
+        body["detail"] = detail
+    return Document(body=msgspec.json.encode(body), status=status, content_type="application/problem+json")

@@ -1,0 +1,1 @@
+"""For authors of plugins: fakes, simulators of the upstreams, and conformance checks."""

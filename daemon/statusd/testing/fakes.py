@@ -1,0 +1,167 @@
+"""Fakes of everything the daemon hands to a source: canned answers in, what was asked out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import attrs
+
+from statusd.errors import ProbeError
+from statusd.values import Secret, Url
+
+T = TypeVar("T")
+
+
+@attrs.define
+class FakeClock:
+    """A clock that moves only when told to."""
+
+    wall: float = 1_800_000_000.0
+    elapsed: float = 0.0
+
+    def now(self) -> float:
+        """Return the wall clock."""
+        return self.wall + self.elapsed
+
+    def monotonic(self) -> float:
+        """Return the seconds advanced so far."""
+        return self.elapsed
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self.elapsed += seconds
+
+
+@attrs.frozen
+class FakeResponse:
+    """An answer for `FakeHttp`."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.define
+class FakeHttp:
+    """Answers GETs from a table of request target (path and query) -> response or error; 404 for the rest."""
+
+    answers: dict[str, FakeResponse | ProbeError] = attrs.field(factory=dict)
+    asked: list[tuple[Url, dict[str, str]]] = attrs.field(factory=list)
+
+    async def get(
+        self,
+        url: Url,
+        *,
+        headers: Mapping[str, str] | None = None,
+        max_body: int = 1 << 20,
+        ca_file: str = "",  # noqa: ARG002  # the signature of the real client
+        unix_socket: str = "",  # noqa: ARG002
+    ) -> FakeResponse:
+        """Return the canned answer."""
+        self.asked.append((url, dict(headers or {})))
+        answer = self.answers.get(url.target, FakeResponse(404))
+        if isinstance(answer, ProbeError):
+            raise answer
+        if len(answer.body) > max_body:
+            raise ProbeError("too_large", f"The body is over {max_body} bytes.")
+        return answer
+
+
+@attrs.define
+class FakeWebSocket:
+    """Answers every handshake alike."""
+
+    answer: int | ProbeError = 101
+    asked: list[Url] = attrs.field(factory=list)
+
+    async def handshake(
+        self,
+        url: Url,
+        *,
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002
+        ca_file: str = "",  # noqa: ARG002
+    ) -> int:
+        """Return the canned answer."""
+        self.asked.append(url)
+        if isinstance(self.answer, ProbeError):
+            raise self.answer
+        return self.answer
+
+
+@attrs.define
+class FakeTcp:
+    """Accepts or refuses every connection."""
+
+    error: ProbeError | None = None
+    asked: list[tuple[str, int]] = attrs.field(factory=list)
+
+    async def connect(self, host: str, port: int) -> None:
+        """Connect, or raise the canned error."""
+        self.asked.append((host, port))
+        if self.error is not None:
+            raise self.error
+
+
+@attrs.define
+class FakeRedis:
+    """Answers every command alike."""
+
+    reply: Any = None
+    asked: list[tuple[str | bytes | int, ...]] = attrs.field(factory=list)
+
+    async def execute(
+        self,
+        url: Url,  # noqa: ARG002
+        *command: str | bytes | int,
+        username: str = "",  # noqa: ARG002
+        password: Secret | None = None,  # noqa: ARG002
+        ca_file: str = "",  # noqa: ARG002
+    ) -> Any:
+        """Return the canned reply, or raise it when it is an error."""
+        self.asked.append(command)
+        if isinstance(self.reply, ProbeError):
+            raise self.reply
+        return self.reply
+
+
+@attrs.frozen
+class FakeCompleted:
+    """A finished command for `FakeContext.commands`."""
+
+    returncode: int = 0
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+
+@attrs.define(kw_only=True)
+class FakeContext:
+    """A `statusd.Context` made of fakes; set the answers on its parts, then call the source's ``probe``."""
+
+    name: str = "example"
+    plugin: str = "example"
+    models: tuple[str, ...] = ()
+    timeout: float = 2.0
+    clock: FakeClock = attrs.field(factory=FakeClock)
+    http: FakeHttp = attrs.field(factory=FakeHttp)
+    websocket: FakeWebSocket = attrs.field(factory=FakeWebSocket)
+    tcp: FakeTcp = attrs.field(factory=FakeTcp)
+    redis: FakeRedis = attrs.field(factory=FakeRedis)
+    commands: dict[str, FakeCompleted | ProbeError] = attrs.field(factory=dict)
+    ran: list[tuple[str, ...]] = attrs.field(factory=list)
+    log: logging.LoggerAdapter[logging.Logger] = attrs.field(
+        factory=lambda: logging.LoggerAdapter(logging.getLogger("statusd.testing"), {})
+    )
+
+    async def run(self, command: Sequence[str]) -> FakeCompleted:
+        """Return the canned result for the program ``command[0]``; `not_found` without one."""
+        self.ran.append(tuple(command))
+        result = self.commands.get(command[0], ProbeError("not_found", f"{command[0]} does not exist."))
+        if isinstance(result, ProbeError):
+            raise result
+        return result
+
+    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """Call the function right here."""
+        return function(*args)

@@ -1,0 +1,138 @@
+"""Values that configuration and probe clients share: secrets that do not show, URLs that hide their userinfo."""
+
+from __future__ import annotations
+
+import base64
+from typing import Final
+from urllib.parse import quote, unquote, urlsplit
+
+import attrs
+
+MASK: Final = "***"
+
+
+@attrs.frozen(repr=False)
+class Secret:
+    """A value that shows as ``***`` wherever it is printed; `reveal` gives it to the wire, and to nobody else."""
+
+    _value: str = ""
+
+    def reveal(self) -> str:
+        """Return the secret itself, for sending to the upstream it belongs to."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK!r})" if self._value else "Secret('')"
+
+    def __str__(self) -> str:
+        return MASK if self._value else ""
+
+
+@attrs.frozen(repr=False)
+class Url:
+    """A URL in parts, whose text form shows its userinfo as ``***``.
+
+    Attributes:
+        scheme: in lower case, without ``:``.
+        host: without the brackets of an IPv6 literal, in lower case.
+        port: as written, or None.
+        path: percent-encoded as written; ``""`` when absent.
+        query: without the ``?``.
+        username: percent-decoded.
+        password: percent-decoded.
+    """
+
+    scheme: str = ""
+    host: str = ""
+    port: int | None = None
+    path: str = ""
+    query: str = ""
+    username: Secret = Secret()
+    password: Secret = Secret()
+
+    @classmethod
+    def parse(cls, text: str) -> Url:
+        """Split `text` into a URL (RFC 3986); the empty string gives the empty, false URL.
+
+        Raises:
+            ValueError: with what is wrong; never with the text itself, which may hold a password.
+        """
+        text = text.strip()
+        if not text:
+            return cls()
+        if any(ord(char) <= 0x20 or ord(char) == 0x7F for char in text):
+            raise ValueError("must not contain spaces or control characters")
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            # urlsplit quotes its input, which may hold a password, so its own message is not chained.
+            raise ValueError("is not a URL: its brackets do not match an IPv6 address") from None
+        if not parts.scheme or "://" not in text:
+            raise ValueError('is not a URL: it must begin with a scheme, such as "http://"')
+        try:
+            port = parts.port
+        except ValueError:
+            raise ValueError("has a port that is not a number from 1 to 65535") from None
+        if port == 0:
+            raise ValueError("has a port that is not a number from 1 to 65535")
+        return cls(
+            scheme=parts.scheme.lower(),
+            host=parts.hostname or "",
+            port=port,
+            path=parts.path,
+            query=parts.query,
+            username=Secret(unquote(parts.username or "")),
+            password=Secret(unquote(parts.password or "")),
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.scheme)
+
+    def with_path(self, path: str, query: str = "") -> Url:
+        """Return this URL with `path` appended to its own path, exactly one slash between them."""
+        joined = self.path.rstrip("/") + "/" + path.lstrip("/") if path else self.path
+        return attrs.evolve(self, path=joined, query=query)
+
+    def with_scheme(self, scheme: str) -> Url:
+        """Return this URL with another scheme."""
+        return attrs.evolve(self, scheme=scheme)
+
+    @property
+    def authority(self) -> str:
+        """Host and port as the ``Host`` header wants them (RFC 9110, section 7.2), without userinfo."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+    @property
+    def target(self) -> str:
+        """Path and query as the request line wants them (RFC 9112, section 3.2.1)."""
+        return (self.path or "/") + (f"?{self.query}" if self.query else "")
+
+    @property
+    def basic_authorization(self) -> Secret:
+        """The ``Authorization`` header value for the userinfo (RFC 7617); empty when there is none."""
+        if not self.username and not self.password:
+            return Secret()
+        pair = f"{self.username.reveal()}:{self.password.reveal()}"
+        return Secret("Basic " + base64.b64encode(pair.encode()).decode())
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every text form of the userinfo's secrets, for the redactor."""
+        plain = [value for value in (self.password.reveal(),) if value]
+        forms = [*plain, *(quote(value, safe="") for value in plain)]
+        if basic := self.basic_authorization.reveal():
+            forms.append(basic.removeprefix("Basic "))
+        return tuple(dict.fromkeys(forms))
+
+    def __str__(self) -> str:
+        if not self.scheme:
+            return ""
+        userinfo = f"{MASK}@" if self.username or self.password else ""
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.scheme}://{userinfo}{self.authority}{self.path}{query}"
+
+    def __repr__(self) -> str:
+        return f"Url({str(self)!r})"

@@ -1,0 +1,1 @@
+"""The built-in plugins, each through the public API and entry points only."""
