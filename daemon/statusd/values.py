@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
@@ -136,3 +137,59 @@ class Url:
 
     def __repr__(self) -> str:
         return f"Url({str(self)!r})"
+
+
+@attrs.frozen(kw_only=True)
+class Bind:
+    """An address to listen on: exactly one of TCP (`host`, `port`), Unix socket (`path`) or inherited `fd`.
+
+    Attributes:
+        host: an IP address; ``""`` when another kind.
+        port: 0 to 65535; 0 lets the system choose.
+        path: of a Unix socket, or ``""``.
+        fd: an inherited file descriptor that listens already, or None.
+    """
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    fd: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Bind:
+        """Read ``127.0.0.1:8000``, ``[::1]:8000``, ``unix:/run/x.sock`` or ``fd://3``.
+
+        Raises:
+            ValueError: with what is expected.
+        """
+        expected = 'expected "127.0.0.1:8000", "[::1]:8000", "unix:/run/statusd/http.sock" or "fd://3"'
+        if text.startswith("unix:"):
+            path = text.removeprefix("unix:")
+            if not path.startswith("/") or "\0" in path:
+                raise ValueError(f"has no absolute path after unix:; {expected}")
+            return cls(path=path)
+        if text.startswith("fd://"):
+            number = text.removeprefix("fd://")
+            if not number.isascii() or not number.isdigit():
+                raise ValueError(f"has no number after fd://; {expected}")
+            return cls(fd=int(number))
+        host, colon, port = text.rpartition(":")
+        if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+            raise ValueError(f"has no port from 0 to 65535; {expected}")
+        is_bracketed = host.startswith("[") and host.endswith("]")
+        try:
+            address = ipaddress.ip_address(host[1:-1] if is_bracketed else host or "0.0.0.0")  # noqa: S104  # ":8000" means every address, as in other servers
+        except ValueError:
+            if host == "localhost":
+                return cls(host="127.0.0.1", port=int(port))
+            raise ValueError(f"has no IP address before the port; {expected}") from None
+        if (address.version == 6) is not is_bracketed:
+            raise ValueError(f"has an IPv6 address without brackets, or IPv4 with them; {expected}")
+        return cls(host=str(address), port=int(port))
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        if self.fd is not None:
+            return f"fd://{self.fd}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

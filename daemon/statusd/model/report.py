@@ -9,7 +9,7 @@ import attrs
 
 from statusd.model.status import Status
 
-Json: TypeAlias = None | bool | int | float | str | list[Any] | dict[str, Any]
+Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 """A JSON value (RFC 8259)."""
 
 

@@ -374,7 +374,6 @@ def problem(status: int, title: str, reason: str, detail: str = "") -> Document:
         reason: a lower_snake_case word for programs.
         detail: what is wrong this time.
     """
-
     body: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "reason": reason}
     if detail:
         body["detail"] = detail

@@ -1,0 +1,1 @@
+"""What runs: the hub that owns the tree, and a supervisor a source."""

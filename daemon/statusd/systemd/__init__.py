@@ -1,0 +1,1 @@
+"""The daemon towards systemd: notifications and log lines for the journal."""

@@ -1,0 +1,1 @@
+"""Serving the tree: listener, documents, application."""
