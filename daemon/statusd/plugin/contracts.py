@@ -247,6 +247,16 @@ class Source:
         """
         raise NotImplementedError  # the conformance checks and the loader name the class that lacks it
 
+    def on_failure(self, failure: Report) -> Reports:
+        """Return the reports for a probe that timed out, raised or returned nonsense; by default just `failure`.
+
+        Override it to add reports about models, such as a label of their own.
+
+        Args:
+            failure: what the supervisor would report about the source; return it along with the others.
+        """
+        return failure
+
 
 @attrs.frozen(kw_only=True)
 class HttpSource(Source):

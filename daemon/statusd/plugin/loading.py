@@ -1,0 +1,119 @@
+"""Loading plugins by name, one at a time, so that a plugin's fault stays its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
+
+import attrs
+import pluggy
+
+from statusd.errors import PluginError, StartError
+from statusd.plugin import hookspecs
+from statusd.plugin.registry import Catalogue, InstalledPlugin, Registry, catalogue
+
+GROUP: Final = "statusd"
+DISTRIBUTION: Final = "statusd"
+log = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class _Adding:
+    """The registry one hook sees: a single ``add``."""
+
+    add: Callable[[Any], None]
+
+
+def load_plugins(
+    wanted: Collection[str],
+    *,
+    disabled: Collection[str] = (),
+    points: Iterable[EntryPoint] | None = None,
+) -> Catalogue:
+    """Find every installed plugin, and load the built-in and the wanted ones.
+
+    A plugin that fails is logged with its traceback and carries its error in the catalogue; the rest loads.
+
+    Args:
+        wanted: names that sources or ``[plugins] enabled`` mention.
+        disabled: names that are not loaded, built-in or not.
+        points: the entry points to choose from; by default the installed ones.
+
+    Raises:
+        StartError: when two distributions claim one plugin name, or two plugins one view or sink name.
+    """
+    found = list(entry_points(group=GROUP)) if points is None else list(points)
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    plugins: dict[str, InstalledPlugin] = {}
+    for point in _distinct(found, wanted):
+        distribution, version = _origin(point)
+        is_builtin = distribution == DISTRIBUTION
+        is_enabled = (is_builtin or point.name in wanted) and point.name not in disabled
+        plugin = InstalledPlugin(
+            name=point.name,
+            distribution=distribution,
+            version=version,
+            is_builtin=is_builtin,
+            is_enabled=is_enabled,
+        )
+        plugins[point.name] = _loaded(manager, point, plugin) if is_enabled else plugin
+    return catalogue(plugins)
+
+
+def _distinct(points: list[EntryPoint], wanted: Collection[str]) -> Iterator[EntryPoint]:
+    by_name: dict[str, EntryPoint] = {}
+    for point in sorted(points, key=lambda point: (_origin(point)[0] != DISTRIBUTION, point.name)):
+        first = by_name.get(point.name)
+        if first is None:
+            by_name[point.name] = point
+        elif first.value != point.value or _origin(first) != _origin(point):
+            is_loaded = _origin(first)[0] == DISTRIBUTION or point.name in wanted
+            if is_loaded:
+                raise StartError(
+                    f'Two distributions provide a plugin named "{point.name}": '
+                    f"{_origin(first)[0]} and {_origin(point)[0]}. Uninstall one of them."
+                )
+    return iter(by_name.values())
+
+
+def _origin(point: EntryPoint) -> tuple[str, str]:
+    if point.dist is None:
+        return "unknown", ""
+    return point.dist.name, point.dist.version
+
+
+def _loaded(manager: pluggy.PluginManager, point: EntryPoint, plugin: InstalledPlugin) -> InstalledPlugin:
+    registry = Registry(point.name)
+    try:
+        module = point.load()
+        manager.register(module, name=point.name)
+        _register(manager, module, registry)
+    except PluginError as error:
+        log.error("plugin %s: %s", point.name, error.message)
+        return attrs.evolve(plugin, error=error)
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # containment: a plugin may raise anything while it loads, or try to exit
+        log.exception("plugin %s could not be loaded", point.name)
+        failure = PluginError(
+            "plugin_failed",
+            f'The plugin "{point.name}" of {plugin.distribution} {plugin.version} could not be loaded '
+            f"({type(error).__name__}); the log has the traceback.",
+        )
+        return attrs.evolve(plugin, error=failure)
+    return attrs.evolve(plugin, registry=registry)
+
+
+def _register(manager: pluggy.PluginManager, module: object, registry: Registry) -> None:
+    """Call the three hooks of one plugin; pluggy would end the whole call at the first that raises."""
+    others = [other for other in manager.get_plugins() if other is not module]
+    for hook, add in (
+        ("statusd_register_sources", registry.add_source),
+        ("statusd_register_views", registry.add_view),
+        ("statusd_register_sinks", registry.add_sink),
+    ):
+        manager.subset_hook_caller(hook, remove_plugins=others)(registry=_Adding(add))

@@ -1,0 +1,198 @@
+"""What a probe returned, held against the contract: a copy within limits, or a ReportError that names the fault."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from statusd.errors import ReportError
+from statusd.model.report import Json, Payload, Report
+from statusd.model.status import Status
+
+MAX_REPORTS: Final = 2000
+"""Reports a probe may return."""
+MAX_FACTS: Final = 256 * 1024
+"""Bytes, roughly, of all facts and measurements a probe may return."""
+MAX_DEPTH: Final = 16
+"""Levels of lists and objects in facts."""
+MAX_MESSAGE: Final = 1000
+"""Characters of a message; a longer one is cut."""
+MAX_WORD: Final = 64
+"""Characters of a reason or label."""
+MAX_PATH: Final = 512
+"""Characters of a part's path."""
+MAX_SEGMENTS: Final = 8
+"""Segments of a part's path."""
+MAX_PAYLOAD: Final = 64 << 20
+"""Bytes of a payload."""
+
+_REASON: Final = re.compile(r"[a-z][a-z0-9_]*")
+_SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9_.~-]|%[0-9A-F]{2})+")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def checked_reports(value: object, *, models: Iterable[str] = ()) -> tuple[Report, ...]:
+    """Return what a probe returned as a tuple of reports, each a copy that the plugin cannot change any more.
+
+    The copy is bounded by the limits in this module, so a cycle or 100 MB of facts costs no more than they allow.
+
+    Args:
+        value: what the probe returned.
+        models: the ids that the source may report about.
+
+    Raises:
+        ReportError: with what is wrong and where.
+    """
+    if isinstance(value, Report):
+        reports: Sequence[object] = (value,)
+    elif isinstance(value, list | tuple):
+        reports = value
+    else:
+        raise ReportError(f"The probe returned {_kind(value)}, not a Report or a list of them.")
+    if len(reports) > MAX_REPORTS:
+        raise ReportError(
+            f"The probe returned {len(reports)} reports; the limit is {MAX_REPORTS}.", "report_too_large"
+        )
+    budget = _Budget(MAX_FACTS)
+    allowed = frozenset(models)
+    result = tuple(_checked(report, allowed, budget) for report in reports)
+    _expect_distinct(result)
+    return result
+
+
+def _checked(report: object, models: frozenset[str], budget: _Budget) -> Report:
+    if not isinstance(report, Report):
+        raise ReportError(f"The list of reports holds {_kind(report)}.")
+    if not isinstance(report.status, Status):
+        raise ReportError(f"A report's status is {_kind(report.status)}, not a statusd.Status.")
+    where = _path(report.path)
+    if report.model is not None and report.model not in models:
+        raise ReportError("A report names a model that this source is not configured to serve.")
+    if report.model is not None and where:
+        raise ReportError("A report names both a model and a part; it must be about one of them.")
+    if report.payload is not None and (where or report.model is not None):
+        raise ReportError("Only the report about the source itself may carry a payload.")
+    return attrs.evolve(
+        report,
+        reason=_word(report.reason, "reason"),
+        message=_text(report.message, "message")[:MAX_MESSAGE],
+        label=_word(report.label, "label") if report.label else "",
+        facts=budget.copy_object(report.facts, "facts"),
+        measurements=_measurements(report.measurements, budget),
+        payload=_payload(report.payload),
+    )
+
+
+def _word(value: object, what: str) -> str:
+    if not isinstance(value, str) or len(value) > MAX_WORD or not _REASON.fullmatch(value):
+        raise ReportError(
+            f"A report's {what} is not a lower_snake_case word of at most {MAX_WORD} characters."
+        )
+    return value
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise ReportError(f"A report's {what} is {_kind(value)}, not a string.")
+    # A lone surrogate cannot be encoded, and would fail every document that shows it.
+    return _SURROGATE.sub("\ufffd", value[:MAX_FACTS])
+
+
+def _path(value: object) -> str:
+    if not isinstance(value, str):
+        raise ReportError(f"A report's path is {_kind(value)}, not a string.")
+    if not value:
+        return ""
+    segments = value.split("/") if len(value) <= MAX_PATH else []
+    if not 1 <= len(segments) <= MAX_SEGMENTS or not all(_SEGMENT.fullmatch(part) for part in segments):
+        raise ReportError(
+            f"A report's path is not 1 to {MAX_SEGMENTS} percent-encoded segments; build it with statusd.segment()."
+        )
+    return value
+
+
+def _measurements(value: object, budget: _Budget) -> dict[str, float]:
+    copied = budget.copy_object(value, "measurements")
+    for name, number in copied.items():
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise ReportError(f"The measurement {name[:MAX_WORD]!r} is {_kind(number)}, not a number.")
+    return copied
+
+
+def _payload(value: object) -> Payload | None:
+    if value is None:
+        return None
+    if not isinstance(value, Payload) or not isinstance(value.body, bytes):
+        raise ReportError("A report's payload is not a statusd.Payload of bytes.")
+    if not isinstance(value.content_type, str) or not re.fullmatch(r"[ -~]{1,128}", value.content_type):
+        raise ReportError("A payload's content type is not a header value of at most 128 characters.")
+    if len(value.body) > MAX_PAYLOAD:
+        raise ReportError(f"A payload is over {MAX_PAYLOAD} bytes.", "report_too_large")
+    return value
+
+
+def _expect_distinct(reports: tuple[Report, ...]) -> None:
+    seen: set[tuple[str, str | None]] = set()
+    for report in reports:
+        place = (report.path, report.model)
+        if place in seen:
+            name = report.model if report.model is not None else report.path or "the source itself"
+            raise ReportError(f"Two reports are about {name}.")
+        seen.add(place)
+
+
+@attrs.define
+class _Budget:
+    """Copies JSON values while it has bytes left."""
+
+    left: int
+
+    def copy_object(self, value: object, where: str) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise ReportError(f"A report's {where} are {_kind(value)}, not an object.")
+        return self._object(value, where, 0)
+
+    def _copy(self, value: object, where: str, depth: int) -> Json:
+        if depth > MAX_DEPTH:
+            raise ReportError(f"The {where} are nested deeper than {MAX_DEPTH} levels, or in a cycle.")
+        self._spend(8, where)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            self._spend(value.bit_length() // 3, where)
+            return int(value)
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                raise ReportError(f"The {where} hold a number that JSON has no form for: {value}.")
+            return float(value)
+        if isinstance(value, str):
+            self._spend(len(value), where)
+            return _SURROGATE.sub("\ufffd", value)
+        if isinstance(value, Mapping):
+            return self._object(value, where, depth)
+        if isinstance(value, list | tuple):
+            return [self._copy(item, where, depth + 1) for item in value]
+        raise ReportError(f"The {where} hold {_kind(value)}, which is not a JSON value.")
+
+    def _object(self, value: Mapping[Any, object], where: str, depth: int) -> dict[str, Any]:
+        copied: dict[str, Any] = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ReportError(f"The {where} have a key that is {_kind(key)}, not a string.")
+            self._spend(len(key), where)
+            copied[_SURROGATE.sub("\ufffd", key)] = self._copy(item, where, depth + 1)
+        return copied
+
+    def _spend(self, amount: int, where: str) -> None:
+        self.left -= amount
+        if self.left < 0:
+            raise ReportError(f"The {where} are over {MAX_FACTS} bytes.", "report_too_large")
+
+
+def _kind(value: object) -> str:
+    name = type(value).__name__
+    return "None" if value is None else f"of type {name[:MAX_WORD]}"
