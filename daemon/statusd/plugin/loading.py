@@ -92,7 +92,7 @@ def _loaded(manager: pluggy.PluginManager, point: EntryPoint, plugin: InstalledP
         manager.register(module, name=point.name)
         _register(manager, module, registry)
     except PluginError as error:
-        log.error("plugin %s: %s", point.name, error.message)
+        log.error("plugin %s: %s", point.name, error.message)  # noqa: TRY400  # the message says it all; there is no foreign traceback
         return attrs.evolve(plugin, error=error)
     except (
         Exception,

@@ -50,7 +50,7 @@ class Registry:
                 f'The plugin "{self.plugin}" registers something as a {what} that is no subclass of statusd.{base.__name__}.',
             )
 
-    def _expect_name(self, given: type[View] | type[Sink], what: str) -> None:
+    def _expect_name(self, given: type[View | Sink], what: str) -> None:
         if not isinstance(getattr(given, "name", None), str):
             raise PluginError(
                 "plugin_failed",

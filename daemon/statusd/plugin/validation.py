@@ -126,9 +126,11 @@ def _measurements(value: object, budget: _Budget) -> dict[str, float]:
 def _payload(value: object) -> Payload | None:
     if value is None:
         return None
-    if not isinstance(value, Payload) or not isinstance(value.body, bytes):
+    body: object = value.body if isinstance(value, Payload) else None
+    if not isinstance(value, Payload) or not isinstance(body, bytes):
         raise ReportError("A report's payload is not a statusd.Payload of bytes.")
-    if not isinstance(value.content_type, str) or not re.fullmatch(r"[ -~]{1,128}", value.content_type):
+    content_type: object = value.content_type
+    if not isinstance(content_type, str) or not re.fullmatch(r"[ -~]{1,128}", content_type):
         raise ReportError("A payload's content type is not a header value of at most 128 characters.")
     if len(value.body) > MAX_PAYLOAD:
         raise ReportError(f"A payload is over {MAX_PAYLOAD} bytes.", "report_too_large")

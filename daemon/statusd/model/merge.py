@@ -1,0 +1,104 @@
+"""Turning what a probe reported into the nodes and candidates it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import attrs
+
+from statusd.model.report import Report
+from statusd.model.rollup import branch
+from statusd.model.status import Status, worst
+from statusd.model.tree import Node
+
+
+@attrs.frozen(kw_only=True)
+class Reading:
+    """The reports of one probe, with their freshness.
+
+    Attributes:
+        reports: at most one about the source itself, the others about its parts and models.
+        observed_at: when the probe finished, in seconds since 1970, or None when nothing was observed.
+        expires_at: when the reading turns stale, in seconds since 1970, or None for never.
+    """
+
+    reports: tuple[Report, ...]
+    observed_at: float | None = None
+    expires_at: float | None = None
+
+
+def own_report(reports: Sequence[Report]) -> Report:
+    """Return the report about the source itself; without one, the worst of the others stands for it."""
+    for report in reports:
+        if not report.path and report.model is None:
+            return report
+    status = worst(report.status for report in reports)
+    decided = next((report for report in reports if report.status is status), None)
+    if decided is None:
+        return Report.unknown("bad_report", "The probe returned no report.")
+    return Report(status=status, reason=decided.reason, message=decided.message)
+
+
+def model_reports(reports: Sequence[Report], models: Iterable[str]) -> dict[str, Report]:
+    """Return a report for each of `models`; one that no report names follows the source's own."""
+    named = {report.model: report for report in reports if report.model is not None}
+    own = own_report(reports)
+    following = Report(status=own.status, reason=own.reason, message=own.message)
+    return {model: named.get(model, following) for model in models}
+
+
+def source_node(reading: Reading, *, counts: bool) -> Node:
+    """Return the node of a source with its parts below it.
+
+    Args:
+        reading: what its last probe reported.
+        counts: whether the source takes part in the rollup of ``sources``.
+    """
+    own = own_report(reading.reports)
+    parts = {tuple(report.path.split("/")): report for report in reading.reports if report.path}
+    node = _node(own, reading, counts=counts)
+    return attrs.evolve(node, children=_children(parts, reading)) if parts else node
+
+
+def expired(reading: Reading, message: str) -> Reading:
+    """Return what remains of a reading past its lifetime: every status unknown/stale, no payloads, no labels."""
+    stale = tuple(
+        attrs.evolve(report, status=Status.UNKNOWN, reason="stale", message=message, label="", payload=None)
+        for report in reading.reports
+    )
+    return attrs.evolve(reading, reports=stale)
+
+
+def _children(parts: Mapping[tuple[str, ...], Report], reading: Reading) -> dict[str, Node]:
+    """Return the nodes for `parts`; a place that only has places below it is their rollup."""
+    below: dict[str, dict[tuple[str, ...], Report]] = {}
+    for (head, *rest), report in parts.items():
+        below.setdefault(head, {})
+        if rest:
+            below[head][tuple(rest)] = report
+    children: dict[str, Node] = {}
+    for head, deeper in below.items():
+        grandchildren = _children(deeper, reading)
+        reported = parts.get((head,))
+        if reported is None:
+            children[head] = attrs.evolve(
+                branch(grandchildren), observed_at=reading.observed_at, expires_at=reading.expires_at
+            )
+        else:
+            node = _node(reported, reading, counts=True)
+            children[head] = attrs.evolve(node, children=grandchildren) if grandchildren else node
+    return children
+
+
+def _node(report: Report, reading: Reading, *, counts: bool) -> Node:
+    return Node(
+        status=report.status,
+        reason=report.reason,
+        message=report.message,
+        facts=report.facts,
+        measurements=report.measurements,
+        payload=report.payload,
+        counts=counts,
+        observed_at=reading.observed_at,
+        expires_at=reading.expires_at,
+    )

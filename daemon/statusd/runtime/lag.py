@@ -1,0 +1,92 @@
+"""The lag watch: notices when a task keeps the event loop from running, and names it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final, NoReturn
+
+import attrs
+import trio
+
+from statusd.model.report import Report
+from statusd.runtime.hub import Observation, Statement
+
+THRESHOLD: Final = 0.25
+"""Seconds a single step of a task may take before it is called blocking."""
+REMEMBER: Final = 60.0
+"""Seconds for which the node stays degraded after the last blocking step."""
+PATH: Final = "daemon/loop"
+FINE: Final = Report.ok(message="The event loop runs freely.")
+log = logging.getLogger(__name__)
+
+
+@attrs.define(eq=False)
+class LagWatch(trio.abc.Instrument):
+    """Times every step of every task; `run` reports the ones that took too long.
+
+    Attributes:
+        inbox: a sending end of the hub's; closed with the watch.
+    """
+
+    inbox: trio.MemorySendChannel[Observation | Statement]
+    _began: float = 0.0
+    _culprit: str = ""
+    _worst: float = 0.0
+    _noticed: trio.Event = attrs.field(factory=trio.Event)
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002  # the instrument's signature
+        """Start the watch on one step."""
+        self._began = time.perf_counter()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Note the step's task when it took too long."""
+        took = time.perf_counter() - self._began
+        if took >= THRESHOLD and took > self._worst:
+            self._worst, self._culprit = took, culprit(task)
+            self._noticed.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Watch for ever; the node is degraded until a minute has passed without a blocking step."""
+        trio.lowlevel.add_instrument(self)
+        try:
+            async with self.inbox:
+                await self.inbox.send(Statement(path=PATH, report=FINE))
+                task_status.started()
+                while True:
+                    await self._noticed.wait()
+                    await self.inbox.send(Statement(path=PATH, report=self._verdict()))
+                    await self._until_quiet()
+                    await self.inbox.send(Statement(path=PATH, report=FINE))
+        finally:
+            trio.lowlevel.remove_instrument(self)
+
+    def _verdict(self) -> Report:
+        log.warning("%s blocked the event loop for %.2f s", self._culprit, self._worst)
+        report = Report.degraded(
+            "loop_blocked",
+            f"{self._culprit} kept everything else waiting; a blocking probe must be a plain function.",
+            facts={"culprit": self._culprit},
+        )
+        self._noticed = trio.Event()
+        self._worst = 0.0
+        return report
+
+    async def _until_quiet(self) -> None:
+        while True:
+            with trio.move_on_after(REMEMBER):
+                await self._noticed.wait()
+                await self.inbox.send(Statement(path=PATH, report=self._verdict()))
+                continue
+            return
+
+
+def culprit(task: trio.lowlevel.Task) -> str:
+    """Return the name of the nearest task above `task`, itself included, that statusd named after a source."""
+    current: trio.lowlevel.Task | None = task
+    while current is not None:
+        if current.name.startswith("source "):
+            return current.name
+        nursery = current.parent_nursery
+        current = nursery.parent_task if nursery is not None else None
+    return f"the task {task.name}"

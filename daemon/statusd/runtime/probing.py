@@ -1,0 +1,156 @@
+"""One probe: run it within its deadline, and turn whatever happens into reports."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+import attrs
+import trio
+
+from statusd.errors import ProbeError, ReportError
+from statusd.model.report import Report
+from statusd.plugin.contracts import Source
+from statusd.plugin.validation import checked_reports
+
+Reports: TypeAlias = tuple[Report, ...]
+Log: TypeAlias = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
+class Trace(Protocol):
+    """What the probe clients say they wait for."""
+
+    @property
+    def phase(self) -> str:
+        """What the probe waits for, or ``""``."""
+        ...
+
+    def clear(self) -> None:
+        """Begin a new probe."""
+        ...
+
+
+@attrs.define(eq=False)
+class FaultLog:
+    """Logs a plugin's faults once per change, not once per probe.
+
+    Attributes:
+        name: the source's name.
+        log: where to.
+    """
+
+    name: str
+    log: Log
+    _last: frozenset[str] = frozenset()
+    _now: set[str] = attrs.field(factory=set)
+
+    def add(self, kind: str, message: str) -> None:
+        """Note a fault of this probe; `kind` is what makes it the same as the last one."""
+        if kind not in self._last:
+            self.log.error("source %s: %s: %s", self.name, kind, message)
+        self._now.add(kind)
+
+    def add_exception(self, error: BaseException) -> None:
+        """Note an exception of this probe; the same type from the same line is the same fault."""
+        frames = traceback.extract_tb(error.__traceback__)
+        kind = f"{type(error).__qualname__} at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        if kind not in self._last:
+            self.log.error("source %s: its plugin raised", self.name, exc_info=error)
+        self._now.add(kind)
+
+    def end_of_probe(self) -> None:
+        """Remember this probe's faults, and forget the ones before."""
+        self._last, self._now = frozenset(self._now), set()
+
+
+@attrs.define(eq=False, kw_only=True)
+class Prober:
+    """Probes one source and contains its plugin's faults.
+
+    Attributes:
+        name: the source's name.
+        source: the source.
+        timeout: seconds for a whole probe.
+        models: ids of the models it may report about.
+        trace: what its clients say they do.
+        redact: masks secrets in a JSON value.
+        log: a logger for this source.
+    """
+
+    name: str
+    source: Source
+    timeout: float
+    models: tuple[str, ...]
+    trace: Trace
+    redact: Callable[[Any], Any]
+    log: Log
+    _thread: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
+    _faults: FaultLog = attrs.field(init=False)
+
+    @_faults.default
+    def _make_faults(self) -> FaultLog:
+        return FaultLog(self.name, self.log)
+
+    async def probe(self) -> Reports:
+        """Probe once; never raises, whatever the plugin does, and ends by the deadline."""
+        self.trace.clear()
+        try:
+            with trio.fail_after(self.timeout):
+                value = await self._call()
+            reports = checked_reports(value, models=self.models)
+        except trio.TooSlowError:
+            reports = self._failed(Report.down("timeout", self._timeout_message()))
+        except ReportError as error:
+            self._faults.add(error.reason, str(error))
+            reports = self._failed(Report.unknown(error.reason, str(error)))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # containment: a probe may raise anything, or try to exit
+            reports = self._failed(self._raised(error))
+        self._faults.end_of_probe()
+        return tuple(self._redacted(report) for report in reports)
+
+    async def _call(self) -> object:
+        if inspect.iscoroutinefunction(self.source.probe):
+            return await self.source.probe()
+        if self._thread.borrowed_tokens:
+            raise ProbeError("plugin_blocked", "A blocking probe has not returned since its timeout.")
+        value = await trio.to_thread.run_sync(self.source.probe, abandon_on_cancel=True, limiter=self._thread)
+        return await value if inspect.isawaitable(value) else value
+
+    def _raised(self, error: BaseException) -> Report:
+        known = _probe_error(error)
+        if known is None:
+            self._faults.add_exception(error)
+            # The exception's text may hold anything, so the tree names its type and the log has the rest.
+            name = type(error).__name__
+            return Report.unknown("plugin_failed", f"The plugin raised {name}; the log has the traceback.")
+        try:
+            return checked_reports(Report.down(known.reason, known.message))[0]
+        except ReportError:
+            return Report.down("failed", "The probe failed, and the reason it gave is not a word.")
+
+    def _failed(self, failure: Report) -> Reports:
+        """Return the reports for a failed probe, with what the source adds to it."""
+        try:
+            return checked_reports(self.source.on_failure(failure), models=self.models)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # containment: this too is the plugin's code
+            self._faults.add_exception(error)
+            return (failure,)
+
+    def _timeout_message(self) -> str:
+        message = f"No complete answer within {self.timeout:g} s"
+        return f"{message}: {self.trace.phase}." if self.trace.phase else f"{message}."
+
+    def _redacted(self, report: Report) -> Report:
+        return attrs.evolve(report, message=self.redact(report.message), facts=self.redact(report.facts))
+
+
+def _probe_error(error: BaseException) -> ProbeError | None:
+    """Return the ProbeError that an exception is, or that a plugin's own nursery wrapped in a group."""
+    if isinstance(error, ProbeError):
+        return error
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        return _probe_error(error.exceptions[0])
+    return None

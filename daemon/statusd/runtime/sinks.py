@@ -1,0 +1,96 @@
+"""Delivering transitions: one line each to the log, and to every sink at its own pace."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Final, NoReturn
+
+import attrs
+import trio
+
+from statusd.model.snapshot import Snapshot
+from statusd.model.status import Status
+from statusd.model.tree import Transition
+from statusd.plugin.contracts import Sink
+
+QUEUE: Final = 1000
+"""Transitions that wait for a slow sink; beyond it the oldest are dropped."""
+log = logging.getLogger(__name__)
+transitions_log = logging.getLogger("statusd.transitions")
+
+_LEVELS: Final = {
+    Status.OK: logging.INFO,
+    Status.OFF: logging.INFO,
+    Status.DEGRADED: logging.WARNING,
+    Status.UNKNOWN: logging.WARNING,
+    Status.DOWN: logging.ERROR,
+}
+
+
+def log_transitions(_snapshot: Snapshot, transitions: tuple[Transition, ...]) -> None:
+    """Write one line a transition; what counts in no rollup is never more than information."""
+    for transition in transitions:
+        level = _LEVELS.get(transition.after, logging.INFO) if transition.after else logging.INFO
+        if not transition.counts:
+            level = logging.INFO
+        transitions_log.log(level, "%s", as_line(transition))
+
+
+def as_line(transition: Transition) -> str:
+    """Return a transition as one line for people."""
+    where = transition.path or "statusd"
+    before = transition.before or "new"
+    if transition.after is None:
+        return f"{where}: {before} -> gone"
+    reason = f" ({transition.reason})" if transition.reason != transition.after.value else ""
+    message = f": {transition.message}" if transition.message else ""
+    return f"{where}: {before} -> {transition.after}{reason}{message}"
+
+
+@attrs.define(eq=False)
+class SinkRunner:
+    """Feeds one sink from a bounded queue, and contains its faults.
+
+    Attributes:
+        sink: the sink.
+        dropped: transitions that it was too slow for.
+    """
+
+    sink: Sink
+    dropped: int = 0
+    _queue: deque[Transition] = attrs.field(factory=deque)
+    _wake: trio.Event = attrs.field(factory=trio.Event)
+    _is_failing: bool = False
+
+    def take(self, _snapshot: Snapshot, transitions: tuple[Transition, ...]) -> None:
+        """Queue transitions; never waits."""
+        for transition in transitions:
+            if len(self._queue) >= QUEUE:
+                self._queue.popleft()
+                self.dropped += 1
+                if self.dropped == 1:
+                    log.warning("sink %s is too slow: the oldest transitions are dropped", self.sink.name)
+            self._queue.append(transition)
+        self._wake.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Hand the transitions over, one after another, for ever."""
+        task_status.started()
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            while self._queue:
+                await self._deliver(self._queue.popleft())
+
+    async def _deliver(self, transition: Transition) -> None:
+        try:
+            await self.sink.consume(transition)
+        except (Exception, SystemExit):  # containment: a sink may raise anything, or try to exit
+            if not self._is_failing:
+                log.exception(
+                    "sink %s failed; later failures of it are not logged until it recovers", self.sink.name
+                )
+            self._is_failing = True
+        else:
+            self._is_failing = False
