@@ -1,0 +1,147 @@
+"""TitanML Takeoff: asks an inference server's status endpoint, relays the body at ``/status``, shows its readers."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+from urllib.parse import parse_qsl
+
+import attrs
+
+from statusd import (
+    Document,
+    HttpSource,
+    Payload,
+    ProbeError,
+    Report,
+    Snapshot,
+    SourceRegistry,
+    Url,
+    View,
+    ViewRegistry,
+    expect_success,
+    hookimpl,
+    option,
+    parse_object,
+    positive,
+    problem,
+    schemes,
+)
+from statusd_plugins.paths import plain_path
+from statusd_plugins.takeoff_readers import reports, understand
+from statusd_plugins.takeoff_redaction import pointer, redacted
+
+PLUGIN: Final = "takeoff"
+TITLE: Final = "Server is not available"
+
+
+def _without_wait(_instance: object, _attribute: object, url: Url) -> None:
+    # Takeoff holds a request with `wait` open until a model is ready: no question for a probe.
+    if any(name == "wait" for name, _ in parse_qsl(url.query, keep_blank_values=True)):
+        raise ValueError(
+            'must not have the query parameter "wait", which makes the server hold the answer back'
+        )
+
+
+def _pointers(_instance: object, _attribute: object, texts: tuple[str, ...]) -> None:
+    for text in texts:
+        pointer(text)
+
+
+@attrs.frozen(kw_only=True)
+class TakeoffSource(HttpSource):
+    """A Takeoff server's status endpoint, of its inference API or its management API."""
+
+    url: Url = option(
+        Url(),
+        validator=[schemes("http", "https"), _without_wait],
+        help='Address of the server\'s API, such as "http://127.0.0.1:3000"; empty = not configured.',
+    )
+    path: str = option(
+        "/status", validator=plain_path, help="Path of the status endpoint, appended to `url`."
+    )
+    max_body: int = option(
+        1 << 20, validator=positive, help="Bytes of body after which the answer counts as `too_large`."
+    )
+    redact: tuple[str, ...] = option(
+        (),
+        validator=_pointers,
+        help='JSON pointers to leave out of the relayed body, such as "/config" or "/status/live_readers/*/pids"; '
+        "without any the body is relayed byte for byte.",
+    )
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a URL."""
+        return bool(self.url)
+
+    async def probe(self) -> list[Report]:
+        """Ask once; a 200 with one JSON object is relayed, whatever it says about the readers."""
+        response = await self.get(self.url.with_path(self.path, self.url.query), max_body=self.max_body)
+        expect_success(response)
+        if response.status != 200:
+            raise ProbeError(
+                "unexpected_answer", f"The server answered {response.status}; expected 200 and a body."
+            )
+        body = bytes(response.body)
+        whole, *parts = reports(understand(parse_object(body)))
+        facts = dict(whole.facts)
+        if self.redact:
+            body, unmatched = redacted(body, self.redact)
+            if unmatched:
+                facts["redact_unmatched"] = [*unmatched]
+        return [attrs.evolve(whole, facts=facts, payload=Payload(body)), *parts]
+
+
+def _a_takeoff_source(view: StatusView, _attribute: object, name: str) -> None:
+    if name and name not in view.takeoff_sources:
+        known = ", ".join(f'"{known}"' for known in view.takeoff_sources)
+        remedy = (
+            f"name one of {known}" if known else f'configure one with plugin = "{PLUGIN}", or remove this key'
+        )
+        raise ValueError(f'names no source of the plugin "{PLUGIN}"; {remedy}')
+
+
+@attrs.frozen(kw_only=True)
+class StatusView(View):
+    """``/status``: the body of the first Takeoff source, byte for byte; ``/status/<source>``: that of each."""
+
+    name: ClassVar[str] = "status"
+
+    source: str = option(
+        "",
+        validator=_a_takeoff_source,
+        help='The source that "/status" relays; empty = the first one with plugin = "takeoff".',
+    )
+
+    @property
+    def takeoff_sources(self) -> tuple[str, ...]:
+        """The names of all Takeoff sources, in the configured order."""
+        return tuple(source.name for source in self.context.sources if source.plugin == PLUGIN)
+
+    def paths(self) -> tuple[str, ...]:
+        """Return ``/status`` and a path a source."""
+        return ("/status", *(f"/status/{name}" for name in self.takeoff_sources))
+
+    def render(self, path: str, snapshot: Snapshot) -> Document:
+        """Return the relayed body while the newest probe is good and fresh, else 503."""
+        name = path.removeprefix("/status").strip("/") or self.source or next(iter(self.takeoff_sources), "")
+        if not name:
+            return problem(503, TITLE, "not_configured", f'No source with plugin = "{PLUGIN}" is configured.')
+        node = snapshot.find(f"sources/{name}")
+        if node is None:
+            return problem(503, TITLE, "pending")
+        if node.payload is None:
+            return problem(503, TITLE, node.reason, node.message)
+        return Document(body=node.payload.body, content_type=node.payload.content_type)
+
+
+@hookimpl
+def statusd_register_sources(registry: SourceRegistry) -> None:
+    """Register the source type."""
+    registry.add(TakeoffSource)
+
+
+@hookimpl
+def statusd_register_views(registry: ViewRegistry) -> None:
+    """Register ``/status``."""
+    registry.add(StatusView)
