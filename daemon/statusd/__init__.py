@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from statusd.errors import ProbeError, StatusdError
+from importlib.metadata import version as _version
+
+from statusd.errors import OptionError, ProbeError, StatusdError
 from statusd.model.jsontext import parse_json, parse_object
 from statusd.model.reasons import REASONS
 from statusd.model.report import Json, Payload, Report
@@ -32,6 +34,8 @@ from statusd.plugin.hookspecs import SinkRegistry, SourceRegistry, ViewRegistry,
 from statusd.plugin.options import option, positive, schemes
 from statusd.values import Secret, Url
 
+__version__ = _version("statusd")
+
 __all__ = [
     "REASONS",
     "Clock",
@@ -43,6 +47,7 @@ __all__ = [
     "HttpSource",
     "Json",
     "Node",
+    "OptionError",
     "Payload",
     "ProbeError",
     "RedisClient",

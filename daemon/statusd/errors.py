@@ -11,6 +11,22 @@ class StartError(StatusdError):
     """Raised when the daemon cannot start although the configuration is well-formed: a port in use, say."""
 
 
+class OptionError(StatusdError, ValueError):
+    """Raised by the constructor of a source, view or sink when its options do not go together.
+
+    It is reported as a mistake in the configuration; any other exception there is the plugin's own fault.
+
+    Args:
+        option: the key to blame.
+        message: what is wrong and the remedy, to be read after the key.
+    """
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(message)
+        self.option = option
+        self.message = message
+
+
 class ProbeError(StatusdError):
     """Raised by probe clients and by plugins when a probe could not be completed.
 

@@ -54,6 +54,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "report_too_large": "The plugin returned a report over the limits.",
         "secret_unreadable": "A secret that the source needs could not be read.",
         "loop_blocked": "A task kept the event loop from running.",
+        "view_failed": "A view of this plugin raised; its last good document is still served.",
         "no_sources": "No source is configured for this node.",
     }
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeAlias
 
 import attrs
 import trio
@@ -70,6 +70,11 @@ class Statement:
     report: Report
 
 
+Message: TypeAlias = Observation | Statement | trio.Event
+"""What the hub's inbox takes; an event is set once everything before it has been merged."""
+Inbox: TypeAlias = trio.MemorySendChannel[Message]
+
+
 class Hub:
     """Merges observations into the tree, one at a time, and lets readings expire.
 
@@ -98,7 +103,7 @@ class Hub:
         self._expiries: list[tuple[float, int, str]] = []
         self._turns: dict[str, int] = dict.fromkeys(self._sources, 0)
         self._listeners: list[Listener] = []
-        self._send, self._receive = trio.open_memory_channel[Observation | Statement](INBOX)
+        self._send, self._receive = trio.open_memory_channel[Message](INBOX)
         now = clock.now()
         root = self._first_tree(statements)
         # Microseconds since 1970, so that revisions grow over restarts without anything kept on disk.
@@ -107,13 +112,19 @@ class Hub:
         self.snapshot = Snapshot(root=settled.root, revision=revision, version=1, at=now)
         """The newest snapshot; replaced, never changed."""
 
-    def inbox(self) -> trio.MemorySendChannel[Observation | Statement]:
+    def inbox(self) -> Inbox:
         """Return a sending end of the hub's own, one for each sender to close."""
         return self._send.clone()
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` after each change of state, in the hub's task; it must be quick and must not raise."""
         self._listeners.append(listener)
+
+    async def settled(self) -> None:
+        """Return once everything sent so far has been merged."""
+        barrier = trio.Event()
+        await self._send.send(barrier)
+        await barrier.wait()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Take observations and let readings expire, for ever."""
@@ -127,8 +138,10 @@ class Hub:
                 self._expire()
             elif isinstance(message, Observation):
                 self._observe(message)
-            else:
+            elif isinstance(message, Statement):
                 self._state(message)
+            else:
+                message.set()
 
     def _observe(self, observation: Observation) -> None:
         name = observation.source

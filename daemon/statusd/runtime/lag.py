@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from statusd.model.report import Report
-from statusd.runtime.hub import Observation, Statement
+from statusd.runtime.hub import Inbox, Statement
 
 THRESHOLD: Final = 0.25
 """Seconds a single step of a task may take before it is called blocking."""
@@ -29,7 +29,7 @@ class LagWatch(trio.abc.Instrument):
         inbox: a sending end of the hub's; closed with the watch.
     """
 
-    inbox: trio.MemorySendChannel[Observation | Statement]
+    inbox: Inbox
     _began: float = 0.0
     _culprit: str = ""
     _worst: float = 0.0

@@ -8,7 +8,7 @@ from typing import NoReturn
 import attrs
 import trio
 
-from statusd.runtime.hub import Observation, Statement
+from statusd.runtime.hub import Inbox, Observation
 from statusd.runtime.probing import Prober
 from statusd.runtime.schedule import Schedule
 
@@ -27,7 +27,7 @@ class Supervisor:
 
     prober: Prober
     schedule: Schedule
-    inbox: trio.MemorySendChannel[Observation | Statement]
+    inbox: Inbox
     chance: random.Random = attrs.field(factory=random.Random)
     has_reported: trio.Event = attrs.field(factory=trio.Event, init=False)
 

@@ -1,0 +1,7 @@
+"""`python -m statusd`."""
+
+import sys
+
+from statusd.cli import main
+
+sys.exit(main())

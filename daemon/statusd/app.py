@@ -1,0 +1,118 @@
+"""The composition root: owns the nurseries, and keeps the order of start and stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Final
+
+import trio
+
+from statusd.building import Daemon, Plan, build
+from statusd.model.report import Report
+from statusd.runtime.hub import Listener, Statement
+from statusd.runtime.lag import LagWatch
+from statusd.runtime.schedule import Schedule
+from statusd.runtime.supervisor import Supervisor
+from statusd.web.app import create_app
+from statusd.web.listener import Listener as Socket
+from statusd.web.listener import open_listeners, serve
+
+FIRST_CHANCE: Final = 0.5
+"""Seconds for which the first requests wait in the backlog while sources report for the first time."""
+GRACE: Final = 3.0
+"""Seconds that requests in flight have to finish when the daemon stops."""
+
+
+async def run_daemon(
+    plan: Plan,
+    *,
+    stop: trio.Event,
+    listeners: Sequence[Listener] = (),
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the daemon until `stop` is set; the started value is the addresses it listens on.
+
+    Start: sockets listen, the hub runs, sources get their first chance, requests are taken, ready.
+    Stop, in reverse: no more probes, requests in flight finish, the hub ends.
+
+    Args:
+        plan: what to run.
+        stop: ends it in order.
+        listeners: called with the first tree, and after each change of state.
+        task_status: takes the addresses once the daemon is ready.
+
+    Raises:
+        StartError: when an address cannot be listened on, or two views claim one path.
+        ConfigError: when options of a source, view or sink do not go together.
+    """
+    daemon = build(plan)
+    async with AsyncExitStack() as exits:
+        exits.push_async_callback(daemon.net.aclose)
+        sockets = open_listeners(plan.configuration.http.bind)
+        for socket in sockets:
+            exits.push_async_callback(socket.aclose)
+        async with trio.open_nursery() as core:
+            await core.start(daemon.hub.run)
+            for listener in listeners:
+                listener(daemon.hub.snapshot, ())
+                daemon.hub.listen(listener)
+            await core.start(LagWatch(daemon.hub.inbox()).run)
+            for sink in daemon.sinks:
+                await core.start(sink.run)
+            await _run_edge(daemon, sockets, stop, task_status)
+            core.cancel_scope.cancel()
+
+
+async def _run_edge(
+    daemon: Daemon,
+    sockets: Sequence[Socket],
+    stop: trio.Event,
+    task_status: trio.TaskStatus[list[str]],
+) -> None:
+    """Probe and serve until `stop`; the sources end first, then the requests in flight."""
+    addresses = [socket.address for socket in sockets]
+    async with daemon.hub.inbox() as inbox:
+        facts = {"addresses": list(addresses)}
+        await inbox.send(Statement(path="daemon/listener", report=Report.ok(facts=facts)))
+    stop_serving = trio.Event()
+    async with trio.open_nursery() as edge:
+        async with trio.open_nursery() as sources:
+            await _start_sources(daemon, sources)
+            app = create_app(daemon.documents)
+            await edge.start(
+                lambda task_status: serve(
+                    app, sockets, stop=stop_serving, grace=GRACE, task_status=task_status
+                )
+            )
+            task_status.started(addresses)
+            await stop.wait()
+            sources.cancel_scope.cancel()
+        stop_serving.set()
+
+
+async def _start_sources(daemon: Daemon, nursery: trio.Nursery) -> None:
+    """Start a supervisor a source, and wait a moment for their first reports.
+
+    So a restart does not answer for a moment that every backend is away; a hung one costs the moment, once.
+    """
+    supervisors = [
+        Supervisor(
+            prober=built.prober,
+            schedule=Schedule(
+                interval=built.config.interval,
+                timeout=built.config.timeout,
+                ttl=built.config.ttl,
+                position=position,
+            ),
+            inbox=daemon.hub.inbox(),
+        )
+        for position, built in enumerate(daemon.sources)
+        if built.prober is not None
+    ]
+    for supervisor in supervisors:
+        nursery.start_soon(supervisor.run, name=f"source {supervisor.prober.name}")
+    with trio.move_on_after(FIRST_CHANCE):
+        for supervisor in supervisors:
+            await supervisor.has_reported.wait()
+        await daemon.hub.settled()

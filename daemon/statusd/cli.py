@@ -1,0 +1,148 @@
+"""The command line: arguments in, exit codes out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from statusd import __version__
+from statusd.config.mistakes import ConfigError
+from statusd.errors import StartError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code: 0, 1 a fault, 2 usage, 78 bad configuration."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            print(f"{error.origin}: {mistake}", file=sys.stderr)
+        return 78
+    except StartError as error:
+        print(f"statusd: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone, as `head` does; Python must not fail again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="statusd", description="Status aggregator daemon for hosts that run AI inference services."
+    )
+    parser.add_argument("--version", action="version", version=f"statusd {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the daemon in the foreground")
+    _add_config(run)
+    run.add_argument(
+        "--bind", action="append", metavar="ADDR", help="listen here instead of [http] bind; repeatable"
+    )
+    run.set_defaults(command=_run)
+
+    demo = commands.add_parser("demo", help="run the daemon against embedded upstreams that change over time")
+    demo.add_argument("--bind", metavar="ADDR", help="listen here instead of 127.0.0.1:8000")
+    demo.set_defaults(command=_demo)
+
+    check = commands.add_parser("check", help="report every mistake in a configuration")
+    check.add_argument("file", nargs="?", metavar="FILE", help="default: what `run` would use")
+    _add_json(check)
+    check.set_defaults(command=_check)
+
+    probe = commands.add_parser("probe", help="probe one source once, and explain it")
+    probe.add_argument("source", metavar="SOURCE", help="a name from [sources]")
+    _add_config(probe)
+    _add_json(probe)
+    probe.set_defaults(command=_probe)
+
+    plugins = commands.add_parser("plugins", help="list the installed plugins")
+    _add_config(plugins)
+    _add_json(plugins)
+    plugins.set_defaults(command=_plugins)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="default: $STATUSD_CONFIG, then /etc/statusd/statusd.toml, then the built-in one",
+    )
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+# The commands import what they need when they run: `--help` then answers at once, and `check` works where a
+# web framework is broken.
+
+
+def _run(options: argparse.Namespace) -> int:
+    from statusd.commands.run import run  # noqa: PLC0415  # see above
+
+    return run(options.config, options.bind, os.environ)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from statusd.demo import main as demo_main  # noqa: PLC0415  # see above
+
+    return demo_main(options.bind, os.environ)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from statusd.commands.check import check  # noqa: PLC0415  # see above
+
+    _quiet_logging()
+    findings = check(options.file, os.environ)
+    _print(findings.as_json() if options.json else findings.as_text())
+    return findings.exit_code
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from statusd.commands.probe import NoSuchSource, probe  # noqa: PLC0415  # see above
+
+    _quiet_logging()
+    try:
+        explained = probe(options.source, options.config, os.environ)
+    except NoSuchSource as error:
+        print(f"statusd: {error}", file=sys.stderr)
+        return 2
+    _print(explained.as_json() if options.json else explained.as_text())
+    return 0 if explained.is_ok else 1
+
+
+def _plugins(options: argparse.Namespace) -> int:
+    from statusd.commands.plugins import as_json, as_text, plugins  # noqa: PLC0415  # see above
+
+    _quiet_logging()
+    found = plugins(options.config, os.environ)
+    _print([as_json(plugin) for plugin in found] if options.json else as_text(found))
+    return 1 if any(plugin.error for plugin in found) else 0
+
+
+def _quiet_logging() -> None:
+    """Let warnings and tracebacks of plugins through, on standard error."""
+    import logging  # noqa: PLC0415  # see above
+
+    from statusd.redaction import Redactor  # noqa: PLC0415  # see above
+    from statusd.systemd.journal import configure_logging  # noqa: PLC0415  # see above
+
+    configure_logging(os.environ, redact=Redactor(), level=logging.WARNING)
+
+
+def _print(what: Any) -> None:
+    print(what if isinstance(what, str) else json.dumps(what, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

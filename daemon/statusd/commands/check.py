@@ -1,0 +1,127 @@
+"""`statusd check`: every mistake in a configuration, and every fault of its surroundings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+import trio
+
+from statusd.building import Plan, build, plan
+from statusd.config.load import read
+from statusd.config.mistakes import ConfigError, Mistake
+from statusd.errors import ProbeError, StartError
+from statusd.net.names import Resolver
+from statusd.plugin.contracts import Source
+from statusd.values import Url
+
+LOOKUP: Final = 5.0
+"""Seconds for all host names together."""
+
+
+@attrs.define(kw_only=True)
+class Findings:
+    """What `check` found.
+
+    Attributes:
+        origin: the file, or ``built-in default``.
+        mistakes: in the configuration; the daemon would not start.
+        faults: of the surroundings; the daemon would start and show them.
+        summary: what the configuration holds.
+    """
+
+    origin: str
+    mistakes: list[Mistake] = attrs.field(factory=list)
+    faults: list[Mistake] = attrs.field(factory=list)
+    summary: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """78 for mistakes, 1 for faults, else 0."""
+        return 78 if self.mistakes else 1 if self.faults else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the findings as a JSON object."""
+        return {
+            "origin": self.origin,
+            "ok": self.exit_code == 0,
+            "mistakes": [{"path": one.path, "message": one.message} for one in self.mistakes],
+            "faults": [{"path": one.path, "message": one.message} for one in self.faults],
+            "summary": self.summary,
+        }
+
+    def as_text(self) -> str:
+        """Return one line a finding."""
+        lines = [f"{self.origin}: {one}" for one in self.mistakes]
+        lines += [f"{self.origin}: {one}" for one in self.faults]
+        verdict = {0: "ok", 1: "starts, with faults around it", 78: "does not start"}[self.exit_code]
+        count = len(self.mistakes) + len(self.faults)
+        found = self.summary if self.exit_code == 0 else f"{count} finding{'s' if count != 1 else ''}"
+        return "\n".join([*lines, f"{self.origin}: {verdict} ({found})"])
+
+
+def check(config: str | None, environ: Mapping[str, str]) -> Findings:
+    """Hold a configuration against everything that can be known without probing."""
+    findings = Findings(origin=config or "configuration")
+    try:
+        planned = plan(read(config, environ))
+        findings.origin = planned.configuration.origin
+        trio.run(_examine, planned, findings)
+    except ConfigError as error:
+        findings.origin = error.origin
+        findings.mistakes.extend(error.mistakes)
+    except StartError as error:
+        findings.faults.append(Mistake("plugins", str(error)))
+    return findings
+
+
+async def _examine(planned: Plan, findings: Findings) -> None:
+    daemon = build(planned)
+    configuration = planned.configuration
+    findings.faults += [Mistake(path, message) for path, message in configuration.faults]
+    known = {path for path, _ in configuration.faults}
+    for built in daemon.sources:
+        path = f"sources.{built.config.name}"
+        is_new = not any(one == path or one.startswith(f"{path}.") for one in known)
+        if built.prober is None and built.first.reason != "not_configured" and is_new:
+            findings.faults.append(Mistake(path, built.first.message))
+    urls = [
+        (f"sources.{built.config.name}.{key}", url)
+        for built in daemon.sources
+        if built.prober is not None
+        for key, url in urls_of(built.prober.source)
+    ]
+    findings.faults += await _unresolved(urls)
+    models = len(configuration.models)
+    findings.summary = f"{len(configuration.sources)} sources, {models} models"
+    await daemon.net.aclose()
+
+
+async def _unresolved(urls: list[tuple[str, Url]]) -> list[Mistake]:
+    """Return a fault for each host name that does not resolve."""
+    resolver = Resolver()
+    faults: list[Mistake] = []
+
+    async def look_up(path: str, url: Url) -> None:
+        try:
+            with trio.fail_after(LOOKUP):
+                await resolver.resolve(url.host, url.port or 0)
+        except ProbeError as error:
+            faults.append(Mistake(path, error.message))
+        except trio.TooSlowError:
+            faults.append(Mistake(path, f"{url.host} was not resolved within {LOOKUP:g} s."))
+
+    async with trio.open_nursery() as nursery:
+        for path, url in urls:
+            nursery.start_soon(look_up, path, url)
+    return sorted(faults, key=lambda fault: fault.path)
+
+
+def urls_of(source: Source) -> list[tuple[str, Url]]:
+    """Return the keys of a source that hold a URL with a host name."""
+    return [
+        (field.name, value)
+        for field in attrs.fields(type(source))
+        if isinstance(value := getattr(source, field.name), Url) and value.host
+    ]

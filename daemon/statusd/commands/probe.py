@@ -1,0 +1,144 @@
+"""`statusd probe`: one probe of one source, explained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import trio
+
+from statusd.building import BuiltSource, Net, Plan, build_source, plan
+from statusd.config.load import read
+from statusd.config.mistakes import ConfigError, Mistake
+from statusd.errors import StatusdError
+from statusd.model.merge import own_report
+from statusd.model.report import Report
+from statusd.model.status import Status
+from statusd.net.trace import Step
+from statusd.redaction import Redactor
+from statusd.runtime.clock import SystemClock
+
+
+class NoSuchSource(StatusdError):  # noqa: N818  # it is what happened, in the words of the message
+    """Raised when the configuration has no source of that name."""
+
+
+@attrs.frozen(kw_only=True)
+class Explained:
+    """One probe, from what was sent to the reports it became.
+
+    Attributes:
+        source: the source's name.
+        plugin: its plugin's name.
+        steps: what was sent and received, and what was waited for.
+        took: seconds.
+        reports: what it became.
+    """
+
+    source: str
+    plugin: str
+    steps: Sequence[Step]
+    took: float
+    reports: tuple[Report, ...]
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the source itself is ok."""
+        return own_report(self.reports).status is Status.OK
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as a JSON object."""
+        return {
+            "source": self.source,
+            "plugin": self.plugin,
+            "took": round(self.took, 6),
+            "steps": [{"at": round(step.at, 6), "kind": step.kind, "text": step.text} for step in self.steps],
+            "reports": [_report_json(report) for report in self.reports],
+        }
+
+    def as_text(self) -> str:
+        """Return everything for people."""
+        marks = {"sent": ">", "received": "<", "phase": "*"}
+        lines = [
+            f"source {self.source} (plugin {self.plugin})",
+            *(
+                f"{step.at * 1000:9.1f} ms {marks[step.kind]} {_printable(line)}"
+                for step in self.steps
+                for line in step.text.splitlines() or [""]
+            ),
+        ]
+        lines.append(f"{self.took * 1000:9.1f} ms   done")
+        for report in self.reports:
+            lines += _report_lines(report)
+        return "\n".join(lines)
+
+
+def probe(name: str, config: str | None, environ: Mapping[str, str]) -> Explained:
+    """Probe the source `name` once.
+
+    Raises:
+        ConfigError: with every mistake in the configuration.
+        StartError: when two plugins claim one name.
+        NoSuchSource: with the names there are.
+    """
+    planned = plan(read(config, environ))
+    return trio.run(_probe, name, planned)
+
+
+async def _probe(name: str, planned: Plan) -> Explained:
+    configs = {config.name: config for config in planned.configuration.sources}
+    if name not in configs:
+        raise NoSuchSource(f'no source "{name}" is configured; there are: {", ".join(configs) or "none"}')
+    net = Net()
+    mistakes: list[Mistake] = []
+    redactor = Redactor(planned.configuration.secrets)
+    built = build_source(configs[name], net, SystemClock(), redactor, mistakes)
+    if mistakes:
+        raise ConfigError(mistakes, planned.configuration.origin)
+    began = time.perf_counter()
+    reports = await _reports(built)
+    took = time.perf_counter() - began
+    await net.aclose()
+    steps = [attrs.evolve(step, text=redactor(step.text)) for step in built.trace.steps]
+    return Explained(source=name, plugin=configs[name].plugin, steps=steps, took=took, reports=reports)
+
+
+async def _reports(built: BuiltSource) -> tuple[Report, ...]:
+    if built.prober is None:
+        return (built.first,)
+    built.trace.is_recording = True
+    return await built.prober.probe()
+
+
+def _report_json(report: Report) -> dict[str, Any]:
+    about = {"model": report.model} if report.model is not None else {"path": report.path}
+    return {
+        **about,
+        "status": report.status.value,
+        "reason": report.reason,
+        "message": report.message,
+        "label": report.label,
+        "facts": dict(report.facts),
+        "measurements": dict(report.measurements),
+        "payload_bytes": len(report.payload.body) if report.payload is not None else None,
+    }
+
+
+def _report_lines(report: Report) -> list[str]:
+    about = f"model {report.model}" if report.model is not None else report.path or "the source"
+    lines = [f"{about}: {report.status} ({report.reason}) {_printable(report.message)}".rstrip()]
+    if report.label:
+        lines.append(f"    label: {report.label}")
+    for kind in ("facts", "measurements"):
+        for key, value in getattr(report, kind).items():
+            lines.append(f"    {kind[:-1]} {_printable(key)}: {_printable(str(value))}")
+    if report.payload is not None:
+        lines.append(f"    payload: {len(report.payload.body)} bytes, {report.payload.content_type}")
+    return lines
+
+
+def _printable(text: str) -> str:
+    """Return `text` without anything a terminal would act on; an upstream wrote some of it."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

@@ -1,0 +1,172 @@
+"""`statusd run`: the daemon as a process: signals, notifications, exit codes."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NoReturn
+
+import attrs
+import trio
+
+from statusd import __version__
+from statusd.app import run_daemon
+from statusd.building import Plan, plan
+from statusd.config.load import read
+from statusd.config.mistakes import ConfigError
+from statusd.errors import StartError
+from statusd.model.snapshot import Snapshot
+from statusd.model.tree import Transition
+from statusd.redaction import Redactor
+from statusd.systemd.journal import configure_logging, log_uncaught_exceptions
+from statusd.systemd.notify import Notifier
+
+BAD_CONFIGURATION: Final = 78
+"""EX_CONFIG of sysexits.h; the unit does not restart on it."""
+HARD_STOP: Final = 4.5
+"""Seconds after the first signal at which a plugin that cannot be cancelled no longer keeps the process."""
+log = logging.getLogger(__name__)
+
+
+def run(config: str | None, bind: Sequence[str] | None, environ: Mapping[str, str]) -> int:
+    """Run the daemon until SIGTERM or SIGINT; return the exit code."""
+    redactor = Redactor()
+    configure_logging(environ, redact=redactor)
+    log_uncaught_exceptions()
+    notifier = Notifier(environ)
+    try:
+        planned = plan(read(config, environ, bind))
+        redactor.learn(planned.configuration.secrets)
+        trio.run(run_until_signal, planned, notifier, strict_exception_groups=True)
+    except BaseExceptionGroup as group:
+        return _failed(_only(group), notifier)
+    except (ConfigError, StartError) as error:
+        return _failed(error, notifier)
+    return 0
+
+
+async def run_until_signal(planned: Plan, notifier: Notifier) -> None:
+    """Run the daemon until a signal; a second one hastens the stop."""
+    stop = trio.Event()
+    teller = StatusTeller(notifier)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(stop_on_signal, stop, notifier.stopping, nursery.cancel_scope)
+        nursery.start_soon(_ready_when_started, planned, stop, teller, nursery.cancel_scope)
+
+
+async def _ready_when_started(
+    planned: Plan, stop: trio.Event, teller: StatusTeller, scope: trio.CancelScope
+) -> None:
+    async with trio.open_nursery() as nursery:
+        addresses = await nursery.start(_daemon, planned, stop, teller)
+        log.info(
+            "statusd %s is ready on %s, configuration: %s",
+            __version__,
+            ", ".join(addresses),
+            planned.configuration.origin,
+        )
+        teller.ready()
+    scope.cancel()
+
+
+async def _daemon(
+    planned: Plan, stop: trio.Event, teller: StatusTeller, *, task_status: trio.TaskStatus[list[str]]
+) -> None:
+    await run_daemon(planned, stop=stop, listeners=(teller.take,), task_status=task_status)
+
+
+async def stop_on_signal(
+    stop: trio.Event,
+    on_first: Callable[[], object],
+    scope: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    """Set `stop` at the first SIGTERM or SIGINT; cancel `scope` at the second."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            if stop.is_set():
+                log.warning("second signal: stopping at once")
+                scope.cancel()
+                return
+            log.info("%s: stopping", signal.Signals(number).name)
+            on_first()
+            _stop_hard_later()
+            stop.set()
+
+
+def _stop_hard_later() -> None:
+    timer = threading.Timer(HARD_STOP, _stop_hard)
+    timer.daemon = True
+    timer.start()
+
+
+def _stop_hard() -> NoReturn:
+    log.critical("a task does not end within %g s of the signal; the process ends without it", HARD_STOP)
+    os._exit(1)
+
+
+@attrs.define(eq=False)
+class StatusTeller:
+    """Keeps systemd's status line in step with the tree.
+
+    Attributes:
+        notifier: where to.
+    """
+
+    notifier: Notifier
+    _line: str = "starting"
+    _is_ready: bool = False
+
+    def take(self, snapshot: Snapshot, _transitions: tuple[Transition, ...]) -> None:
+        """Take a new snapshot; tells systemd when the line changes."""
+        line = status_line(snapshot)
+        if line != self._line:
+            self._line = line
+            if self._is_ready:
+                self.notifier.status(line)
+
+    def ready(self) -> None:
+        """Tell systemd that the daemon is ready."""
+        self._is_ready = True
+        self.notifier.ready(self._line)
+
+
+def status_line(snapshot: Snapshot) -> str:
+    """Return the rollup in one line: ``degraded: 4 of 6 models connected; sources: 3 ok, 1 down, 2 off``."""
+    models = snapshot.root.children["models"].children.values()
+    sources = snapshot.root.children["sources"].children.values()
+    connected = sum(node.status.is_connected for node in models)
+    counts = Counter(node.status for node in sources)
+    in_words = ", ".join(
+        f"{counts[status]} {status}" for status in sorted(counts, key=lambda one: one.severity)
+    )
+    return f"{snapshot.root.status}: {connected} of {len(models)} models connected; sources: {in_words or 'none'}"
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one exception that a group of groups wraps; the group itself when there are several."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _failed(error: BaseException, notifier: Notifier) -> int:
+    """Say what ended the daemon, to people and to systemd; return the exit code."""
+    if isinstance(error, ConfigError):
+        for mistake in error.mistakes:
+            log.error("%s: %s", error.origin, mistake)
+        notifier.errno(errno.EINVAL, f"{len(error.mistakes)} mistakes in {error.origin}")
+        return BAD_CONFIGURATION
+    if isinstance(error, StartError):
+        log.error("%s", error)
+        notifier.errno(errno.EADDRINUSE, str(error))
+        return 1
+    raise error

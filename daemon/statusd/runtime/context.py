@@ -1,0 +1,66 @@
+"""What a source gets from the daemon, put together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, TypeVar
+
+import attrs
+import trio
+
+from statusd.plugin.contracts import Clock, Completed, HttpClient, RedisClient, TcpClient, WebSocketClient
+
+T = TypeVar("T")
+
+
+class SourceLog(logging.LoggerAdapter[logging.Logger]):
+    """A logger that names its source in each line."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(logging.getLogger("statusd.sources"), {"source": source})
+        self._prefix = f"source {source}: "
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Put the source's name in front."""
+        # The name's alphabet has no %, so it cannot be taken for a placeholder.
+        return f"{self._prefix}{msg}", kwargs
+
+
+@attrs.frozen(kw_only=True)
+class SourceContext:
+    """The `statusd.Context` of one source.
+
+    Attributes:
+        name: the source's name.
+        plugin: its plugin's name.
+        models: ids of the models it is configured to serve.
+        timeout: seconds for a whole probe.
+        clock: the time.
+        log: a logger bound to the source.
+        http, websocket, tcp, redis: the capped clients.
+        run_command: runs a command in its own process group.
+    """
+
+    name: str
+    plugin: str
+    models: tuple[str, ...]
+    timeout: float
+    clock: Clock
+    log: logging.LoggerAdapter[logging.Logger]
+    http: HttpClient
+    websocket: WebSocketClient
+    tcp: TcpClient
+    redis: RedisClient
+    run_command: Callable[[Sequence[str]], Awaitable[Completed]]
+    _thread: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
+
+    async def run(self, command: Sequence[str]) -> Completed:
+        """Run a command; see `statusd.Context.run`."""
+        return await self.run_command(command)
+
+    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """Call a blocking function in this source's own thread; see `statusd.Context.in_thread`."""
+        return await trio.to_thread.run_sync(
+            lambda: function(*args), abandon_on_cancel=True, limiter=self._thread
+        )
