@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import attrs
 
-from statusd import ProbeError, Report, Source, SourceRegistry, hookimpl, option, segment
+from statusd import OptionError, ProbeError, Report, Source, SourceRegistry, hookimpl, option, segment
 from statusd_plugins.local_files import look_at_files, look_at_process
 from statusd_plugins.local_modules import look_up
 from statusd_plugins.local_units import ask_systemd
@@ -38,17 +38,13 @@ def _expect_absolute(path: str) -> None:
         raise ValueError(f'is not an absolute path: "{path}"; write it from "/" on')
 
 
-def _modules(instance: Any, _attribute: object, modules: list[str]) -> None:
+def _modules(_instance: object, _attribute: object, modules: list[str]) -> None:
     _expect_entries(modules)
     for name in modules:
         if not _MODULE.fullmatch(name):
             raise ValueError(
                 f'holds "{name}", which is no module name; expected one such as "package.module"'
             )
-    if modules and not instance.python:
-        raise ValueError(
-            'needs python = "/path/bin/python", the interpreter of the runtime: statusd\'s own does not have it'
-        )
 
 
 def _python(_instance: object, _attribute: object, python: str) -> None:
@@ -117,6 +113,14 @@ class LocalSource(Source):
         "", help="systemd unit, or several, that must be active.", validator=_units
     )
     pid_file: str = option("", help="File with the id of a process that must be alive.", validator=_pid_file)
+
+    def __attrs_post_init__(self) -> None:
+        """Want an interpreter where there are modules."""
+        if self.modules and not self.python:
+            raise OptionError(
+                "modules",
+                'needs python = "/path/bin/python", the interpreter of the runtime: statusd\'s own does not have it',
+            )
 
     async def probe(self) -> list[Report]:
         """Look at every requirement and sum up."""
