@@ -1,0 +1,165 @@
+"""The life of one connection: its deadlines, its writes, its end."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+import trio
+
+from statusd.web.edge import Address, Edge, Http, Message, Send
+
+READ: Final = 8 * 1024
+"""Bytes asked of the socket at once; a header can exceed its limit by no more."""
+
+PIECE: Final = 64 * 1024
+"""Bytes of an answer that share one send deadline."""
+
+GLANCE: Final = 0.05
+"""Seconds left to an idle connection when the server stops."""
+
+LINGER: Final = 1 << 20
+"""Bytes of unread input that are drained at most after the last answer."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Connection:
+    """Serves HTTP on one stream and closes it; nothing it does can outlast its deadlines.
+
+    One cancel scope spans it all, and its deadline moves with what is awaited: a header, an answer, the next
+    request. What the application sends is shielded from the application's own cancellation, for otherwise
+    protocol state and bytes on the wire would part; `abort` ends that, too.
+
+    Attributes:
+        stream: the byte stream; owned.
+        edge: what connections share.
+        client: the peer's address, or None.
+        server: our address, or None.
+    """
+
+    stream: trio.abc.HalfCloseableStream
+    edge: Edge
+    client: Address = None
+    server: Address = None
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _delivering: trio.CancelScope | None = attrs.field(default=None, init=False)
+    _sending: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    _answered: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _is_busy: bool = attrs.field(default=False, init=False)
+    _is_begun: bool = attrs.field(default=True, init=False)  # the first request's time runs from the start
+    _is_ended: bool = attrs.field(default=False, init=False)
+    _is_broken: bool = attrs.field(default=False, init=False)
+
+    async def run(self) -> None:
+        """Serve until the client leaves, a deadline passes, or the server stops."""
+        try:
+            with self._scope:
+                self._due_in(GLANCE if self.edge.is_stopping else self.edge.limits.header_timeout)
+                async with trio.open_nursery() as nursery:
+                    http = Http(self.edge, self, nursery)
+                    with self._reading:
+                        await self._read(http)
+                    await http.close()
+                if self._is_ended and not self._is_broken:
+                    await self._linger()
+        finally:
+            await trio.aclose_forcefully(self.stream)
+
+    def finish(self) -> None:
+        """End soon, because the server stops: after the request in flight, else at once.
+
+        A short moment is left in which a request that the kernel holds already is still taken.
+        """
+        if not self._is_busy and not self._is_ended:
+            self._due_in(GLANCE)
+
+    def abort(self) -> None:
+        """End now, whatever is in flight."""
+        self._is_broken = True
+        self._scope.cancel()
+        if self._delivering is not None:
+            self._delivering.cancel()
+
+    async def write(self, data: bytes) -> None:
+        """Send `data`; a client that is gone, or too slow to take it, ends the connection."""
+        async with self._sending:
+            view = memoryview(data)
+            for start in range(0, len(view), PIECE):
+                if self._is_ended or not await self._send(view[start : start + PIECE]):
+                    return
+
+    async def _send(self, piece: memoryview) -> bool:
+        with trio.move_on_after(self.edge.limits.send_timeout) as scope:
+            try:
+                await self.stream.send_all(piece)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._is_broken = True
+        if scope.cancelled_caught or self._is_broken:
+            self._is_broken = True
+            self.end()
+        return not self._is_broken
+
+    async def deliver(self, send: Send, message: Message) -> None:
+        """Await ``send(message)``, shielded until the request's deadline; nothing once the connection has ended."""
+        if self._is_ended:
+            return
+        with trio.CancelScope(shield=True, deadline=self._scope.deadline) as scope:
+            self._delivering = scope
+            await send(message)
+        self._delivering = None
+        if scope.cancelled_caught:
+            self.abort()
+
+    def busy(self) -> None:
+        """Begin the time for a request's body and answer."""
+        self._is_busy = True
+        self._answered = trio.Event()
+        self._due_in(self.edge.limits.request_timeout)
+
+    def idle(self) -> None:
+        """Begin the time to the next request."""
+        self._is_busy = False
+        self._is_begun = False
+        self._answered.set()
+        self._due_in(self.edge.limits.idle_timeout)
+
+    def end(self) -> None:
+        """Stop reading; `run` then closes."""
+        self._is_ended = True
+        self._answered.set()
+        self._reading.cancel()
+
+    async def _read(self, http: Http) -> None:
+        while True:
+            try:
+                data = bytes(await self.stream.receive_some(READ))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._is_broken = self._is_ended = True
+                return
+            if not self._is_begun and not self._is_busy:
+                self._is_begun = True
+                self._due_in(self.edge.limits.header_timeout)
+            await http.feed(data)
+            if not data:
+                # It may have closed its half only, and still want the answer to what it has asked.
+                while self._is_busy and not self._is_ended:
+                    await self._answered.wait()
+                return
+
+    async def _linger(self) -> None:
+        """Send the end of the stream, and drain what the client is still sending.
+
+        Closing a socket with unread input resets it, and the reset may overtake the answer (RFC 9112, section 9.6).
+        """
+        self._due_in(self.edge.limits.linger_timeout)
+        drained = 0
+        try:
+            await self.stream.send_eof()
+            while drained < LINGER and (data := await self.stream.receive_some(READ)):
+                drained += len(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+
+    def _due_in(self, seconds: float) -> None:
+        self._scope.deadline = trio.current_time() + seconds

@@ -1,0 +1,277 @@
+"""All that touches the inside of hypercorn: its HTTP/1.1 protocol, driven by our own connections.
+
+Hypercorn's public ``serve`` ends the whole server when one connection raises, so statusd accepts and owns its
+connections and uses hypercorn from the protocol upwards. Written against 0.18; `verify` says so when that changes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from importlib.metadata import version
+from typing import Any, Final, Protocol, TypeAlias
+
+import h11
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.trio.worker_context import WorkerContext
+
+from statusd.errors import StartError
+from statusd.web.guard import Guard
+from statusd.web.limits import Limits
+from statusd.web.problems import http_problem, phrase
+from statusd.web.target import is_host, origin_form
+
+Message: TypeAlias = Any
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Asgi: TypeAlias = Callable[[Any, Callable[[], Awaitable[Any]], Send], Awaitable[None]]
+Address: TypeAlias = tuple[str, int] | None
+
+SUPPORTED: Final = "0.18."
+QUEUE: Final = 10
+"""Messages of a request that wait for the application before the connection stops reading."""
+
+_USED: Final[Mapping[type, Mapping[str, tuple[str, ...]]]] = {
+    H11Protocol: {
+        "__init__": (
+            *("self", "app", "config", "context", "task_group", "connection_state"),
+            *("ssl", "client", "server", "send"),
+        ),
+        "handle": ("self", "event"),
+        "_check_protocol": ("self", "event"),
+        "_create_stream": ("self", "request"),
+        "_send_h11_event": ("self", "event"),
+        "_send_error_response": ("self", "status_code"),
+    },
+    HTTPStream: {"handle": ("self", "event"), "app_send": ("self", "message")},
+    WorkerContext: {"__init__": ("self", "max_requests")},
+}
+
+
+def verify(installed: str | None = None) -> None:
+    """Want the hypercorn that this file was written against.
+
+    Args:
+        installed: its version; None asks the installed distribution.
+
+    Raises:
+        StartError: when its version or what is used of its inside differs.
+    """
+    installed = installed or version("hypercorn")
+    remedy = f'install a matching one with: pip install "hypercorn=={SUPPORTED}*"'
+    if not installed.startswith(SUPPORTED):
+        raise StartError(f"hypercorn {installed} is installed, statusd is written for {SUPPORTED}*; {remedy}")
+    for owner, methods in _USED.items():
+        for name, parameters in methods.items():
+            method = getattr(owner, name, None)
+            if method is None or tuple(inspect.signature(method).parameters) != parameters:
+                raise StartError(
+                    f"hypercorn {installed} is not as statusd expects it: {owner.__name__}.{name} differs; {remedy}"
+                )
+
+
+class Wire(Protocol):
+    """The connection, as the protocol sees it."""
+
+    client: Address
+    server: Address
+
+    async def write(self, data: bytes) -> None:
+        """Send `data`; never raises for a client that is gone or slow, and then ends the connection."""
+        ...
+
+    async def deliver(self, send: Send, message: Message) -> None:
+        """Await ``send(message)`` to its end, although the application may be cancelled meanwhile."""
+        ...
+
+    def busy(self) -> None:
+        """Note that a request's header is complete."""
+        ...
+
+    def idle(self) -> None:
+        """Note that a request is answered and the next one may come."""
+        ...
+
+    def end(self) -> None:
+        """Note that nothing more will be sent or understood."""
+        ...
+
+
+class Edge:
+    """What the connections of one server share.
+
+    Args:
+        app: the ASGI application.
+        limits: bounds of a connection.
+        guard: notes what fails.
+    """
+
+    def __init__(self, app: Asgi, limits: Limits, guard: Guard) -> None:
+        self.app = app
+        self.limits = limits
+        self.guard = guard
+        self.context = WorkerContext(None)
+        self.config = Config()
+        self.config.accesslog = None
+        self.config.errorlog = logging.getLogger("statusd.web")
+        self.config.include_server_header = False
+        self.config.h11_max_incomplete_size = limits.header_bytes
+        self.config.keep_alive_max_requests = limits.requests
+
+    async def stop(self) -> None:
+        """Let each connection end after the request it is answering."""
+        await self.context.terminated.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self.context.terminated.is_set()
+
+
+class Http:
+    """HTTP/1.1 on one connection: bytes in, requests to the application, bytes out.
+
+    Args:
+        edge: what connections share.
+        wire: the connection.
+        nursery: runs the requests; belongs to the connection.
+    """
+
+    def __init__(self, edge: Edge, wire: Wire, nursery: trio.Nursery) -> None:
+        self._wire = wire
+        requests: Any = _Requests(edge, wire, nursery)  # duck-typed as hypercorn's TaskGroup
+        self._protocol = _Protocol(
+            app=edge.app,  # type: ignore[arg-type]  # passed through to `spawn_app`, which is ours
+            config=edge.config,
+            context=edge.context,
+            task_group=requests,
+            connection_state={},  # type: ignore[arg-type]  # a NewType of dict
+            ssl=False,
+            client=wire.client,
+            server=wire.server,
+            send=self._on_event,
+        )
+
+    async def feed(self, data: bytes) -> None:
+        """Take what the client sent; ``b""``: it will send no more."""
+        await self._protocol.handle(RawData(data))
+
+    async def close(self) -> None:
+        """Tell the request in flight, if any, that the client is gone."""
+        await self._protocol.handle(Closed())
+
+    async def _on_event(self, event: Event) -> None:
+        if isinstance(event, RawData):
+            if event.data:  # the end of a message is an empty write where the length was known
+                await self._wire.write(event.data)
+        elif isinstance(event, Updated):
+            if event.idle:
+                self._wire.idle()
+            else:
+                self._wire.busy()
+        elif isinstance(event, Closed):
+            self._wire.end()
+
+
+class _Protocol(H11Protocol):
+    """Hypercorn's HTTP/1.1, without its ways to other protocols, and with whole error answers."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Switch to no other protocol: nobody needs h2c here, and it has two ways to end the server."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        method = request.method.upper()
+        target = origin_form(method, request.target)
+        headers = [pair for pair in request.headers if pair[0] not in {b"upgrade", b"host"}]
+        names = {name for name, _ in headers}
+        host = next((value for name, value in request.headers if name == b"host"), b"")
+        if request.http_version not in {b"1.0", b"1.1"}:
+            await self._refuse(505, method)
+        elif target is None or not is_host(host) or {b"content-length", b"transfer-encoding"} <= names:
+            # Both lengths at once is how requests are smuggled past a proxy (RFC 9112, section 6.3).
+            await self._refuse(400, method)
+        else:
+            # An Upgrade may be ignored (RFC 9110, section 7.8). A Host may be absent or empty, which the
+            # application's URL map does not take.
+            plain = h11.Request(
+                method=method,
+                target=target,
+                headers=[(b"host", host or b"localhost"), *headers],
+                http_version=request.http_version,
+            )
+            await super()._create_stream(plain)
+
+    async def _refuse(self, status_code: int, method: bytes) -> None:
+        await self._send_error_response(status_code, with_body=method != b"HEAD")
+        await self.send(Closed())
+
+    async def _send_error_response(self, status_code: int, *, with_body: bool = True) -> None:
+        document = http_problem(status_code)
+        headers = [
+            (b"content-type", document.content_type.encode()),
+            (b"content-length", str(len(document.body)).encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"connection", b"close"),
+            *self.config.response_headers("h11"),
+        ]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        if with_body:
+            await self._send_h11_event(h11.Data(data=document.body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+    async def _send_h11_event(self, event: Any) -> None:
+        if isinstance(event, h11.Response):
+            headers = list(event.headers)
+            if self.context.terminated.is_set():
+                headers = [pair for pair in headers if pair[0] != b"connection"] + [(b"connection", b"close")]
+            # Hypercorn leaves the reason phrase empty; simple probes look for "200 OK".
+            event = h11.Response(
+                status_code=event.status_code, headers=headers, reason=phrase(event.status_code)
+            )
+        await super()._send_h11_event(event)
+
+
+class _Requests:
+    """Runs the application for each request, in the connection's own nursery."""
+
+    def __init__(self, edge: Edge, wire: Wire, nursery: trio.Nursery) -> None:
+        self._edge = edge
+        self._wire = wire
+        self._nursery = nursery
+
+    async def spawn_app(self, app: Asgi, _config: Config, scope: Any, send: Send) -> Send:
+        """Start the application; return what takes the messages for it."""
+        messages, received = trio.open_memory_channel[Message](QUEUE)
+        self._nursery.start_soon(self._answer, app, scope, received.receive, send)
+        return messages.send
+
+    async def _answer(self, app: Asgi, scope: Any, receive: Callable[[], Awaitable[Any]], send: Send) -> None:
+        is_begun = False
+
+        async def deliver(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await self._wire.deliver(send, message)
+
+        await self._edge.guard.run("request", partial(app, scope, receive, deliver))
+        if not is_begun:
+            for message in _failure():
+                await self._wire.deliver(send, message)
+        await self._wire.deliver(send, None)  # ends what the application left unfinished
+
+
+def _failure() -> tuple[Message, Message]:
+    document = http_problem(500)
+    headers = [
+        (b"content-type", document.content_type.encode()),
+        (b"content-length", str(len(document.body)).encode()),
+    ]
+    return (
+        {"type": "http.response.start", "status": document.status, "headers": headers},
+        {"type": "http.response.body", "body": document.body},
+    )

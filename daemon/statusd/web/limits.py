@@ -1,0 +1,33 @@
+"""The bounds that every connection lives within."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What one connection may take; the defaults suit a status server, whose answers are small and ready.
+
+    Attributes:
+        header_bytes: request line and header fields that are always accepted; one read beyond is 431.
+        body_bytes: request body beyond which the answer is 413; no endpoint reads one.
+        header_timeout: seconds from connecting, or from a request's first byte, to its complete header.
+        body_timeout: seconds for a request's body after its header; then 408.
+        request_timeout: seconds from a request's complete header to the end of its answer.
+        send_timeout: seconds in which the client must take each 64 KiB of an answer.
+        idle_timeout: seconds between two requests.
+        linger_timeout: seconds in which unread input is drained after the last answer, so that closing does not
+            reset the connection before the client has read it.
+        requests: requests after which a connection is closed.
+    """
+
+    header_bytes: int = 16 * 1024
+    body_bytes: int = 64 * 1024
+    header_timeout: float = 5.0
+    body_timeout: float = 5.0
+    request_timeout: float = 30.0
+    send_timeout: float = 5.0
+    idle_timeout: float = 15.0
+    linger_timeout: float = 1.0
+    requests: int = 100_000

@@ -1,0 +1,138 @@
+"""The server: accepts connections, runs each one contained, and ends them all in time."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, NoReturn
+
+import attrs
+import trio
+
+from statusd.web.connection import Connection
+from statusd.web.edge import Address, Asgi, Edge, verify
+from statusd.web.guard import Guard
+from statusd.web.limits import Limits
+from statusd.web.sockets import Listener, open_listeners
+
+__all__ = ["Listener", "open_listeners", "serve"]
+
+log = logging.getLogger("statusd.web")
+
+PAUSE: Final = 0.1
+"""Seconds before the next attempt when accepting failed: out of file descriptors or memory, mostly."""
+
+GRACE: Final = 3.0
+"""Seconds in which requests in flight may finish when the server stops."""
+
+
+async def serve(
+    app: Asgi,
+    listeners: Sequence[Listener],
+    *,
+    stop: trio.Event,
+    grace: float = GRACE,
+    limits: Limits | None = None,
+    guard: Guard | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve `app` on `listeners` until `stop` is set, then finish what is in flight and close everything.
+
+    Args:
+        app: the ASGI application; one connection's exceptions, whatever they are, end that connection alone.
+        listeners: closed at the end.
+        stop: when set, no connection is accepted any more and idle ones are closed.
+        grace: seconds for the requests in flight; then they are cut off.
+        limits: bounds of each connection; the defaults when None.
+        guard: notes and counts failures.
+        task_status: started once connections are accepted.
+
+    Raises:
+        StartError: when the installed hypercorn is not the one this was written for.
+    """
+    verify()
+    guard = guard or Guard()
+    server = _Server(Edge(app, limits or Limits(), guard), guard)
+    try:
+        async with trio.open_nursery() as connections:
+            server.nursery = connections
+            try:
+                async with trio.open_nursery() as accepting:
+                    for listener in listeners:
+                        accepting.start_soon(server.accept, listener)
+                    task_status.started()
+                    await stop.wait()
+                    accepting.cancel_scope.cancel()
+                await _close(listeners)
+                await server.drain(grace)
+            finally:
+                server.abort()
+    finally:
+        await _close(listeners)
+
+
+async def _close(listeners: Sequence[Listener]) -> None:
+    with trio.CancelScope(shield=True):  # closing does not wait, and all of them are to be closed
+        for listener in listeners:
+            await listener.close()
+
+
+@attrs.define(eq=False)
+class _Server:
+    edge: Edge
+    guard: Guard
+    nursery: trio.Nursery = attrs.field(init=False)
+    _open: set[Connection] = attrs.field(factory=set, init=False)
+    _gone: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    async def accept(self, listener: Listener) -> NoReturn:
+        """Accept for ever, through every shortage of the host."""
+        while True:
+            try:
+                stream = await listener.accepting.accept()
+            except OSError as error:
+                self.guard.note("accept", error)
+                await trio.sleep(PAUSE)
+            else:
+                client, server = addresses(stream)
+                connection = Connection(stream=stream, edge=self.edge, client=client, server=server)
+                self._open.add(connection)  # before its task runs, so that a stop just now finds it
+                self.nursery.start_soon(self.guard.run, "connection", partial(self._serve, connection))
+
+    async def _serve(self, connection: Connection) -> None:
+        try:
+            await connection.run()
+        finally:
+            self._open.discard(connection)
+            self._gone.set()
+
+    async def drain(self, grace: float) -> None:
+        """Let the requests in flight finish within `grace` seconds."""
+        await self.edge.stop()
+        for connection in self._open:
+            connection.finish()
+        with trio.move_on_after(grace):
+            while self._open:
+                self._gone = trio.Event()
+                await self._gone.wait()
+        if self._open:
+            log.warning("%d connections were cut off: not done within %g s.", len(self._open), grace)
+
+    def abort(self) -> None:
+        """End every connection now."""
+        for connection in self._open:
+            connection.abort()
+
+
+def addresses(stream: object) -> tuple[Address, Address]:
+    """Return the peer's address and ours; None for what has none: Unix sockets, clients that are gone."""
+    sock = getattr(stream, "socket", None)
+    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return None, None
+    try:
+        client, server = sock.getpeername(), sock.getsockname()
+    except OSError:
+        return None, None
+    return (client[0], client[1]), (server[0], server[1])

@@ -1,0 +1,50 @@
+"""What a request asks for: request targets and hosts, brought to one form."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import quote, unquote_to_bytes
+
+ASTERISK: Final = b"*"
+
+_ABSOLUTE: Final = re.compile(rb"https?://[^/?#]+(/[^?#]*)?(\?[^#]*)?", re.IGNORECASE)
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Za-z:.]+\]|[0-9A-Za-z._~%!$&'()*+,;=-]*)(?::[0-9]*)?")
+
+
+def origin_form(method: bytes, target: bytes) -> bytes | None:
+    """Return `target` in origin-form, or ``*``; None when it is in no form that the method allows.
+
+    A server must accept the absolute-form (RFC 9112, section 3.2.2); ``*`` goes with OPTIONS alone (3.2.4).
+
+    Args:
+        method: as sent.
+        target: as sent; visible ASCII.
+    """
+    if target.startswith(b"/"):
+        return target
+    if target == ASTERISK:
+        return target if method == b"OPTIONS" else None
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        return None
+    path, query = match[1] or b"", match[2] or b""
+    if not path and not query and method == b"OPTIONS":
+        return ASTERISK
+    return (path or b"/") + query
+
+
+def is_host(value: bytes) -> bool:
+    """Whether `value` is a valid ``Host`` (RFC 9110, section 7.2); the empty one is."""
+    return _HOST.fullmatch(value) is not None
+
+
+def canonical(path: str) -> str:
+    """Return a raw `path` with each segment percent-encoded in one way, so that equivalent ones compare equal.
+
+    ``/models/qwen:7b`` and ``/models/qwen%3a7b`` are the same path (RFC 3986, section 6.2.2); ``%2F`` is no ``/``.
+
+    Args:
+        path: as it stands in the request line, without the query.
+    """
+    return "/".join(quote(unquote_to_bytes(segment), safe="") for segment in path.split("/"))
