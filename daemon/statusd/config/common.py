@@ -1,0 +1,62 @@
+"""The keys that every source has, whatever its plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from statusd.plugin.options import option
+
+MIN_INTERVAL: Final = 0.01
+MAX_INTERVAL: Final = 86_400.0
+"""Seconds; a day."""
+MAX_TIMEOUT: Final = 3_600.0
+"""Seconds; an hour."""
+MAX_TTL: Final = 31 * 86_400.0
+"""Seconds; a month."""
+TTL_INTERVALS: Final = 3
+"""Intervals that a report outlives when ``ttl`` is not set; a timeout comes on top."""
+
+
+def within(least: float, most: float) -> Callable[[object, object, float | None], None]:
+    """Return a validator that wants None or a number of seconds from `least` to `most`."""
+
+    def validate(_instance: object, _attribute: object, seconds: float | None) -> None:
+        if seconds is not None and not least <= seconds <= most:
+            raise ValueError(f"is out of range; expected {least:g} to {most:g} seconds")
+
+    return validate
+
+
+def _backend(_instance: object, _attribute: object, backend: str | None) -> None:
+    if backend is not None and not (backend.strip() and backend.isprintable() and len(backend) <= 128):
+        raise ValueError("is no name; write 1 to 128 printable characters, or remove the key")
+
+
+@attrs.frozen(kw_only=True)
+class CommonKeys:
+    """What a source's table says about every kind of source; None where it says nothing."""
+
+    interval: float | None = option(
+        None,
+        help="Seconds between the starts of two probes; 2 unless the plugin has a default of its own.",
+        validator=within(MIN_INTERVAL, MAX_INTERVAL),
+    )
+    timeout: float = option(
+        2.0, help="Seconds for the whole probe.", validator=within(MIN_INTERVAL, MAX_TIMEOUT)
+    )
+    ttl: float | None = option(
+        None,
+        help="Seconds that a report stays good, from when the next probe is due; 3 intervals and a timeout if not set.",
+        validator=within(MIN_INTERVAL, MAX_TTL),
+    )
+    required: bool = option(True, help="Whether the source counts in the rollup of the whole tree.")
+    backend: str | None = option(
+        None, help="What `/models` calls this source; the plugin's name if not set.", validator=_backend
+    )
+
+
+COMMON_KEYS: Final = frozenset(attribute.name for attribute in attrs.fields(CommonKeys)) | {"plugin"}
+"""The names that no plugin may give to a key of its own."""

@@ -1,0 +1,145 @@
+"""Finding the configuration, reading it, parsing it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Final
+
+import attrs
+
+from statusd.config.interpolate import expand_values
+from statusd.config.mistakes import ConfigError, Mistake
+from statusd.config.settings import Settings, read_settings
+
+SYSTEM_PATH = "/etc/statusd/statusd.toml"
+"""Where the configuration is looked for when nobody names one."""
+VARIABLE: Final = "STATUSD_CONFIG"
+BUILT_IN: Final = "the built-in configuration"
+MAX_SIZE: Final = 1 << 20
+"""Bytes of a configuration."""
+
+_PLACE: Final = re.compile(
+    r"(?P<problem>.*) \(at (?P<place>line \d+, column \d+|end of document)\)", re.DOTALL
+)
+
+
+def read(path: str | None, environ: Mapping[str, str], bind: Sequence[str] | None = None) -> Settings:
+    """Return the settings of the first of: `path`, ``$STATUSD_CONFIG``, the system's file, the built-in default.
+
+    The mistakes that the text itself does not forbid to read on are in the settings; `resolve` raises them.
+
+    Args:
+        path: the file to read, or None.
+        environ: the variables.
+        bind: addresses that replace those of ``[http]``.
+
+    Raises:
+        ConfigError: when the file cannot be read or is not TOML.
+    """
+    if path is not None:
+        return read_text(_read(path, "name an existing file with --config"), path, environ, bind)
+    if named := environ.get(VARIABLE):
+        return read_text(_read(named, f"correct the variable {VARIABLE}"), named, environ, bind)
+    if _exists(SYSTEM_PATH):
+        return read_text(_read(SYSTEM_PATH, "correct or remove it"), SYSTEM_PATH, environ, bind)
+    return read_text(default_text(), BUILT_IN, environ, bind)
+
+
+def read_text(
+    text: str, origin: str, environ: Mapping[str, str], bind: Sequence[str] | None = None
+) -> Settings:
+    """Return the settings in `text`, as `read` does.
+
+    Args:
+        text: a whole configuration in TOML 1.0.
+        origin: what to call it in messages.
+        environ: the variables.
+        bind: addresses that replace those of ``[http]``.
+
+    Raises:
+        ConfigError: when it is not TOML.
+    """
+    mistakes: list[Mistake] = []
+    table: Any = expand_values(_parse(text, origin), environ, "", mistakes)
+    settings = read_settings(table, origin, environ, bind)
+    return _with(settings, mistakes)
+
+
+def default_text() -> str:
+    """Return the built-in configuration."""
+    return files("statusd.config").joinpath("default.toml").read_text(encoding="utf-8")
+
+
+def _with(settings: Settings, mistakes: list[Mistake]) -> Settings:
+    return attrs.evolve(settings, mistakes=(*mistakes, *settings.mistakes))
+
+
+def _exists(path: str) -> bool:
+    """Whether there is something at `path`, readable or not."""
+    try:
+        os.stat(path)  # noqa: PTH116  # Path.exists takes a directory without permission for an absent file
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _read(path: str, remedy: str) -> str:
+    """Return the text of the file.
+
+    Raises:
+        ConfigError: with `remedy`, when it cannot be had.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  # takes the path as given, so that errors show it so
+            content = file.read(MAX_SIZE + 1)
+    except OSError as error:
+        raise _unreadable(path, _PROBLEMS.get(error.errno or 0, "cannot be read"), remedy) from None
+    except ValueError:
+        raise _unreadable(path, "is no path: it contains a NUL character", remedy) from None
+    if len(content) > MAX_SIZE:
+        raise _unreadable(path, f"is over {MAX_SIZE} bytes", remedy)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Mistake(f"line {line}", "not UTF-8; save the file as UTF-8")], path) from None
+
+
+_PROBLEMS: Final = {
+    errno.ENOENT: "does not exist",
+    errno.ENOTDIR: "does not exist",
+    errno.EISDIR: "is a directory",
+    errno.EACCES: "may not be read by this user",
+    errno.ENAMETOOLONG: "is too long a path",
+}
+
+
+def _unreadable(path: str, problem: str, remedy: str) -> ConfigError:
+    return ConfigError([Mistake(path, f"{problem}; {remedy}")], path)
+
+
+def _parse(text: str, origin: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text.removeprefix("\ufeff"))
+    except RecursionError:
+        problem = "nested too deeply; write it flatter"
+        raise ConfigError([Mistake("syntax", problem)], origin) from None
+    except ValueError as error:  # TOMLDecodeError is one; int() raises another for thousands of digits
+        raise ConfigError([_syntax(error)], origin) from None
+
+
+def _syntax(error: ValueError) -> Mistake:
+    found = _PLACE.fullmatch(str(error))
+    if found is None:
+        return Mistake("syntax", "not TOML: a number or date is out of range; correct it")
+    problem = found["problem"]
+    return Mistake(
+        found["place"], f"not TOML: {problem[:1].lower()}{problem[1:200]}; correct it (see https://toml.io)"
+    )

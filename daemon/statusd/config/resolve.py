@@ -1,0 +1,255 @@
+"""What a configuration means, with its plugins at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import attrs
+
+from statusd.config.common import COMMON_KEYS, MAX_INTERVAL, MIN_INTERVAL, TTL_INTERVALS
+from statusd.config.findings import Fault, Findings
+from statusd.config.mistakes import ConfigError, Mistake
+from statusd.config.schema import keys_of, structure
+from statusd.config.settings import HttpSettings, PluginsSettings, Settings, SourceTable
+from statusd.config.wording import below, closest, item, quoted, suggestion
+from statusd.errors import PluginError
+from statusd.plugin.contracts import Sink, Source, SourceInfo, View, ViewContext
+from statusd.plugin.registry import Catalogue, InstalledPlugin
+
+CERTAIN: Final = 0.8
+"""How alike two names must be (`difflib` ratio) for one to be a slip of the pen, where there is another explanation."""
+
+
+@attrs.frozen(kw_only=True)
+class SourceConfig:
+    """A configured source.
+
+    Attributes:
+        name: its name.
+        plugin: its plugin's name.
+        interval: seconds between the starts of two probes.
+        timeout: seconds for a whole probe.
+        ttl: seconds that a report stays good, from when the next probe is due.
+        required: whether it counts in the rollup of the whole tree.
+        backend: what ``/models`` calls it.
+        models: the ids that name it in ``[models]``, in that order.
+        source_type: what to construct, or None where the plugin is at fault.
+        options: keyword arguments for `source_type`, all but ``context``.
+        fault: (reason, message) of the surroundings, because of which it must not be constructed, or None.
+    """
+
+    name: str
+    plugin: str
+    interval: float
+    timeout: float
+    ttl: float
+    required: bool
+    backend: str
+    models: tuple[str, ...] = ()
+    source_type: type[Source] | None = None
+    options: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    fault: tuple[str, str] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Configuration:
+    """A configuration without mistakes, ready to be put to work.
+
+    Attributes:
+        origin: the file, or what else it came from.
+        http: the table ``[http]``.
+        plugins: the table ``[plugins]``.
+        sources: in the order of the file.
+        models: model id -> names of its sources, best first, in the order of the file.
+        views: view name -> keyword arguments, for every view of the catalogue.
+        sinks: sink name -> keyword arguments, for every sink of the catalogue.
+        secrets: every text form of every secret, for masking them.
+        faults: (path, message) of everything in the surroundings that is not as the configuration says.
+    """
+
+    origin: str
+    http: HttpSettings
+    plugins: PluginsSettings
+    sources: tuple[SourceConfig, ...]
+    models: Mapping[str, tuple[str, ...]]
+    views: Mapping[str, Mapping[str, Any]] = attrs.field(repr=False)
+    sinks: Mapping[str, Mapping[str, Any]] = attrs.field(repr=False)
+    secrets: tuple[str, ...] = attrs.field(repr=False)
+    faults: tuple[tuple[str, str], ...]
+
+
+def resolve(settings: Settings, catalogue: Catalogue) -> Configuration:
+    """Return the configuration that `settings` stand for.
+
+    Args:
+        settings: what the file says.
+        catalogue: the loaded plugins.
+
+    Raises:
+        ConfigError: with every mistake, those of `settings` included.
+    """
+    resolution = _Resolution(settings, catalogue)
+    sources = tuple(resolution.source(table) for table in settings.sources.values())
+    infos = tuple(SourceInfo(name=one.name, plugin=one.plugin, backend=one.backend) for one in sources)
+    context = ViewContext(sources=infos, models=tuple(settings.models))
+    views = resolution.tables("views", settings.views, catalogue.views, {"context": context})
+    sinks = resolution.tables("sinks", settings.sinks, catalogue.sinks)
+    faults = [*resolution.faults, *_plugin_faults(settings, catalogue)]
+    if mistakes := (*settings.mistakes, *resolution.mistakes):
+        masked = [Mistake(one.path, resolution.masked(one.message)) for one in mistakes]
+        raise ConfigError(masked, settings.origin)
+    return Configuration(
+        origin=settings.origin,
+        http=settings.http,
+        plugins=settings.plugins,
+        sources=sources,
+        models=settings.models,
+        views=views,
+        sinks=sinks,
+        secrets=tuple(sorted(set(resolution.secrets), key=lambda secret: (-len(secret), secret))),
+        faults=tuple((fault.path, fault.message) for fault in faults),
+    )
+
+
+@attrs.define(eq=False)
+class _Resolution:
+    """One run of `resolve`: what it reads, and what all tables together brought to light."""
+
+    settings: Settings
+    catalogue: Catalogue
+    mistakes: list[Mistake] = attrs.field(factory=list)
+    faults: list[Fault] = attrs.field(factory=list)
+    secrets: list[str] = attrs.field(factory=list)
+
+    def masked(self, message: str) -> str:
+        """Return `message` without the secrets of any table."""
+        return Findings(environ={}, secrets=self.secrets).masked(message)
+
+    def source(self, table: SourceTable) -> SourceConfig:
+        """Return the source of `table`; a fault of its plugin or of its secrets is noted in it."""
+        path = below("sources", table.name)
+        default, source_type, fault = Source.default_interval, None, None
+        options: dict[str, Any] = {}
+        try:
+            declared = self.catalogue.source_type(table.plugin)
+            default = _default_interval(declared)
+            _expect_no_clash(declared)
+            options, fault = self._structure(declared, table.options, path, also=COMMON_KEYS)
+            source_type = declared
+        except PluginError as error:
+            fault = Fault(path=path, reason=error.reason, message=error.message)
+            self.faults.append(fault)
+        common = table.common
+        interval = default if common.interval is None else common.interval
+        ttl = TTL_INTERVALS * interval + common.timeout if common.ttl is None else common.ttl
+        return SourceConfig(
+            name=table.name,
+            plugin=table.plugin,
+            interval=interval,
+            timeout=common.timeout,
+            ttl=ttl,
+            required=common.required,
+            backend=table.plugin if common.backend is None else common.backend,
+            models=tuple(model for model, names in self.settings.models.items() if table.name in names),
+            source_type=source_type,
+            options=options,
+            fault=None if fault is None else (fault.reason, fault.message),
+        )
+
+    def tables(
+        self,
+        path: str,
+        tables: Mapping[str, Mapping[str, object]],
+        known: Mapping[str, type[View | Sink]],
+        internal: Mapping[str, object] | None = None,
+    ) -> dict[str, dict[str, Any]]:
+        """Return keyword arguments for each of the `known` views or sinks, from the tables below `path`."""
+        for name in tables:
+            if name not in known:
+                self._unknown_table(path, name, known)
+        arguments: dict[str, dict[str, Any]] = {}
+        for name, declared in known.items():
+            where = below(path, name)
+            arguments[name] = {}
+            try:
+                arguments[name], _ = self._structure(declared, tables.get(name, {}), where, internal=internal)
+            except PluginError as error:
+                self.faults.append(Fault(path=where, reason=error.reason, message=error.message))
+        return arguments
+
+    def _structure(
+        self, declared: type, table: Mapping[str, object], path: str, **known: Any
+    ) -> tuple[dict[str, Any], Fault | None]:
+        """Return keyword arguments for `declared`, and the first fault that its secrets met."""
+        findings = Findings(environ=self.settings.environ)
+        options = structure(declared, table, path, findings, **known)
+        self.mistakes += findings.mistakes
+        self.faults += findings.faults
+        self.secrets += findings.secrets
+        return options, findings.faults[0] if findings.faults else None
+
+    def _unknown_table(self, path: str, name: str, known: Iterable[str]) -> None:
+        """Take a table that no loaded plugin knows: a mistake, unless a plugin that is not loaded may explain it."""
+        known = tuple(known)
+        absent = [plugin.name for plugin in self.catalogue.plugins.values() if _may_be_missed(plugin)]
+        what = path.removesuffix("s")
+        if absent and closest(name, known, cutoff=CERTAIN) is None:
+            message = (
+                f"No loaded plugin brings a {what} {quoted(name)}; not loaded: {', '.join(sorted(absent))}."
+            )
+            self.faults.append(Fault(path=below(path, name), reason="plugin_missing", message=message))
+            return
+        remedy = suggestion(name, known, none=f"no plugin brings any {what}; remove it")
+        self.mistakes.append(Mistake(below(path, name), f"unknown {what}; {remedy}"))
+
+
+def _may_be_missed(plugin: InstalledPlugin) -> bool:
+    """Whether `plugin` failed to load or was told not to; a stranger's that nobody names is not missed."""
+    return plugin.error is not None or (plugin.is_builtin and not plugin.is_enabled)
+
+
+def _plugin_faults(settings: Settings, catalogue: Catalogue) -> Iterator[Fault]:
+    """Yield what is wrong with plugins that no source names."""
+    for index, name in enumerate(settings.plugins.enabled):
+        if name not in catalogue.plugins:
+            remedy = suggestion(name, catalogue.plugins, none="install it, or remove the name")
+            message = f"No plugin {quoted(name)} is installed; {remedy}"
+            yield Fault(path=item("plugins.enabled", index), reason="plugin_missing", message=message)
+    for index, name in enumerate(settings.plugins.disabled):
+        match = closest(name, catalogue.plugins, cutoff=CERTAIN)
+        if name not in catalogue.plugins and match is not None:
+            message = f"No plugin {quoted(name)} is installed; did you mean {quoted(match)}?"
+            yield Fault(path=item("plugins.disabled", index), reason="plugin_missing", message=message)
+    named = {source.plugin for source in settings.sources.values()}
+    for plugin in catalogue.plugins.values():
+        if plugin.error is not None and plugin.name not in named:
+            path = below("plugins", plugin.name)
+            yield Fault(path=path, reason=plugin.error.reason, message=plugin.error.message)
+
+
+def _default_interval(declared: type[Source]) -> float:
+    interval: object = declared.default_interval
+    if isinstance(interval, bool) or not isinstance(interval, int | float):
+        raise _wrong_default(declared)
+    if not MIN_INTERVAL <= interval <= MAX_INTERVAL:
+        raise _wrong_default(declared)
+    return float(interval)
+
+
+def _wrong_default(declared: type[Source]) -> PluginError:
+    return PluginError(
+        "plugin_failed",
+        f"{declared.__qualname__}.default_interval is no number of seconds "
+        f"from {MIN_INTERVAL:g} to {MAX_INTERVAL:g}; the plugin must be corrected.",
+    )
+
+
+def _expect_no_clash(declared: type[Source]) -> None:
+    for key in keys_of(declared):
+        if key.name in COMMON_KEYS:
+            raise PluginError(
+                "plugin_failed",
+                f"{declared.__qualname__} declares the key {quoted(key.name)}, which every source has already; "
+                f"the plugin must give it another name.",
+            )

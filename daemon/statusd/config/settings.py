@@ -1,0 +1,254 @@
+"""What a configuration says, as far as it can be known without any plugin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from statusd.config.common import COMMON_KEYS, CommonKeys
+from statusd.config.findings import Findings
+from statusd.config.interpolate import BROKEN
+from statusd.config.mistakes import Mistake
+from statusd.config.models import read_models
+from statusd.config.schema import structure
+from statusd.config.wording import below, described, item, quoted, shown, suggestion
+from statusd.plugin.options import option
+from statusd.values import Bind
+
+DEFAULT_BIND: Final = Bind(host="127.0.0.1", port=8000)
+SOURCE_NAME: Final = re.compile(r"[a-z0-9_-]+")
+MAX_NAME: Final = 64
+"""Characters of a source's name."""
+
+
+@attrs.frozen
+class HttpSettings:
+    """The table ``[http]``.
+
+    Attributes:
+        bind: the addresses to listen on.
+    """
+
+    bind: tuple[Bind, ...] = (DEFAULT_BIND,)
+
+
+def _names(_instance: object, _attribute: object, names: Sequence[str]) -> None:
+    for name in names:
+        if not name.strip():
+            raise ValueError("holds an empty name; remove it")
+
+
+@attrs.frozen
+class PluginsSettings:
+    """The table ``[plugins]``.
+
+    Attributes:
+        enabled: plugins to load although no source names them.
+        disabled: plugins not to load, built-in or not.
+    """
+
+    enabled: tuple[str, ...] = option(
+        (), help="Plugins to load although no source names them, for their views or sinks.", validator=_names
+    )
+    disabled: tuple[str, ...] = option(
+        (), help="Plugins not to load, built-in ones included.", validator=_names
+    )
+
+
+@attrs.frozen(kw_only=True)
+class SourceTable:
+    """One table ``[sources.<name>]``.
+
+    Attributes:
+        name: the source's name.
+        plugin: its plugin's name.
+        common: the keys that every source has.
+        options: the plugin's own keys, as the file has them.
+    """
+
+    name: str
+    plugin: str
+    common: CommonKeys
+    options: Mapping[str, object] = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """A configuration before its plugins are loaded; its text form shows nothing that may be secret.
+
+    Attributes:
+        origin: the file, or what else the text came from.
+        http: the table ``[http]``.
+        plugins: the table ``[plugins]``.
+        sources: by name, in the order of the file.
+        models: model id -> names of the sources that can serve it, best first, in the order of the file.
+        views, sinks: the tables ``[views.<name>]`` and ``[sinks.<name>]``, by name.
+        environ: where the variables that secrets name are looked up.
+        mistakes: what is wrong so far; `resolve` raises them together with those that only plugins can tell.
+    """
+
+    origin: str
+    http: HttpSettings = HttpSettings()
+    plugins: PluginsSettings = PluginsSettings()
+    sources: Mapping[str, SourceTable] = attrs.field(factory=dict)
+    models: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    views: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict, repr=False)
+    sinks: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict, repr=False)
+    environ: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    mistakes: tuple[Mistake, ...] = ()
+
+
+def wanted_plugins(settings: Settings) -> set[str]:
+    """Return the names of the plugins to load besides the built-in ones: what sources and ``enabled`` name."""
+    return {source.plugin for source in settings.sources.values()} | set(settings.plugins.enabled)
+
+
+def read_settings(
+    table: Mapping[str, object],
+    origin: str,
+    environ: Mapping[str, str],
+    bind: Sequence[str] | None = None,
+) -> Settings:
+    """Return what the top-level `table` says, with its mistakes.
+
+    Args:
+        table: the whole configuration, strings expanded.
+        origin: the file, or what else it came from.
+        environ: where the variables that secrets name are looked up.
+        bind: addresses that replace those of ``[http]``.
+    """
+    findings = Findings(environ=environ)
+    for name in table:
+        if name not in _TABLES:
+            findings.mistake(below("", name), f"unknown key; {suggestion(name, _TABLES)}")
+    http = _http(_table(table, "http", findings), findings)
+    plugins = _plugins(_table(table, "plugins", findings), findings)
+    sources = _tables(table, "sources", findings)
+    read = [_source(name, source, findings) for name, source in sources.items()]
+    # Those with mistakes are named too, or each mistake in a source would be one in its models again.
+    named = [*_table(table, "sources", None)]
+    models = read_models(_table(table, "models", findings), named, findings)
+    views = _tables(table, "views", findings)
+    sinks = _tables(table, "sinks", findings)
+    if bind is not None:
+        http = HttpSettings(_binds(bind, "--bind", findings))
+    return Settings(
+        origin=origin,
+        http=http,
+        plugins=plugins,
+        sources={source.name: source for source in read if source is not None},
+        models=models,
+        views=views,
+        sinks=sinks,
+        environ=environ,
+        mistakes=tuple(findings.mistakes),
+    )
+
+
+_TABLES: Final = ("http", "plugins", "sources", "models", "views", "sinks")
+
+
+def _table(
+    table: Mapping[str, object], name: str, findings: Findings | None, path: str = ""
+) -> dict[str, Any]:
+    """Return the table `name`, an empty one when it is absent or is none."""
+    found = table.get(name, {})
+    if isinstance(found, dict):
+        return found
+    if findings is not None and found is not BROKEN:
+        where = below(path, name)
+        findings.mistake(where, f"expected a table, found {described(found)}; write [{where}]")
+    return {}
+
+
+def _tables(table: Mapping[str, object], name: str, findings: Findings) -> dict[str, dict[str, Any]]:
+    """Return the tables below the table `name`."""
+    outer = _table(table, name, findings)
+    # The outer table's own mistake is taken above; what is left are those of the inner ones.
+    inner = {key: _table(outer, key, findings, name) for key in outer}
+    return {key: value for key, value in inner.items() if isinstance(outer[key], dict)}
+
+
+def _http(table: Mapping[str, object], findings: Findings) -> HttpSettings:
+    for name in table:
+        if name != "bind":
+            findings.mistake(below("http", name), f"unknown key; {suggestion(name, ['bind'])}")
+    bind = table.get("bind", BROKEN)
+    if bind is BROKEN:
+        return HttpSettings()
+    if not isinstance(bind, list):
+        remedy = f"; write [{shown(bind)}]" if isinstance(bind, str) else ""
+        findings.mistake("http.bind", f"expected an array of strings, found {described(bind)}{remedy}")
+        return HttpSettings()
+    return HttpSettings(_binds(bind, "http.bind", findings) or (DEFAULT_BIND,))
+
+
+def _binds(entries: Iterable[object], path: str, findings: Findings) -> tuple[Bind, ...]:
+    binds: list[Bind] = []
+    entries = list(entries)
+    if not entries:
+        findings.mistake(path, 'names no address; write one such as "127.0.0.1:8000"')
+    for index, entry in enumerate(entries):
+        where = item(path, index)
+        if entry is BROKEN:
+            continue
+        if not isinstance(entry, str):
+            findings.mistake(where, f"expected a string, found {described(entry)}")
+            continue
+        try:
+            bind = Bind.parse(str(entry)[:4096])
+        except ValueError as error:
+            findings.mistake(where, f"{quoted(entry)} {error}")
+            continue
+        if bind in binds and bind.port != 0:
+            findings.mistake(where, f"{quoted(entry)} is listed twice; remove one")
+        binds.append(bind)
+    return tuple(binds)
+
+
+def _plugins(table: Mapping[str, object], findings: Findings) -> PluginsSettings:
+    before = len(findings.mistakes)
+    options = structure(PluginsSettings, table, "plugins", findings)
+    plugins = PluginsSettings(**options) if len(findings.mistakes) == before else PluginsSettings()
+    for name in sorted(set(plugins.enabled) & set(plugins.disabled)):
+        findings.mistake("plugins.enabled", f"{quoted(name)} is listed in plugins.disabled too; remove one")
+    return plugins
+
+
+def _source(name: str, table: Mapping[str, object], findings: Findings) -> SourceTable | None:
+    """Return the source, or None when it cannot be told which plugin it wants."""
+    path = below("sources", name)
+    before = len(findings.mistakes)
+    if not SOURCE_NAME.fullmatch(name) or len(name) > MAX_NAME:
+        findings.mistake(path, _wrong_name(name))
+    common = structure(CommonKeys, {k: v for k, v in table.items() if k in _COMMON}, path, findings)
+    plugin = table.get("plugin")
+    if plugin is None:
+        findings.mistake(below(path, "plugin"), 'missing; name the kind of source, as in plugin = "http"')
+    elif plugin is not BROKEN and not isinstance(plugin, str):
+        findings.mistake(
+            below(path, "plugin"), f"expected a string, found {described(plugin)}; write it in quotes"
+        )
+    elif plugin is not BROKEN and not str(plugin).strip():
+        findings.mistake(below(path, "plugin"), 'empty; name the kind of source, as in plugin = "http"')
+    elif plugin is not BROKEN:
+        is_sound = len(findings.mistakes) == before
+        return SourceTable(
+            name=name,
+            plugin=str(plugin).strip(),
+            common=CommonKeys(**common) if is_sound else CommonKeys(),
+            options={key: value for key, value in table.items() if key not in COMMON_KEYS},
+        )
+    return None
+
+
+_COMMON: Final = COMMON_KEYS - {"plugin"}
+
+
+def _wrong_name(name: str) -> str:
+    folded = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")[:MAX_NAME]
+    remedy = f"rename it to {quoted(folded)}" if folded else "rename it"
+    return f"a source's name is made of a-z, 0-9, _ and -, at most {MAX_NAME} of them; {remedy}"
