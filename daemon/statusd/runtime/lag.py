@@ -30,7 +30,7 @@ class LagWatch(trio.abc.Instrument):
     """
 
     inbox: Inbox
-    _began: float = 0.0
+    _began: float = float("inf")  # the watch is put on in the middle of a step, which it cannot time
     _culprit: str = ""
     _worst: float = 0.0
     _noticed: trio.Event = attrs.field(factory=trio.Event)

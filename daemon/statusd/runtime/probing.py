@@ -116,7 +116,10 @@ class Prober:
             return await self.source.probe()
         if self._thread.borrowed_tokens:
             raise ProbeError("plugin_blocked", "A blocking probe has not returned since its timeout.")
-        value = await trio.to_thread.run_sync(self.source.probe, abandon_on_cancel=True, limiter=self._thread)
+        # In a tuple, since trio refuses a coroutine from a thread, and a decorated probe may well return one.
+        (value,) = await trio.to_thread.run_sync(
+            lambda: (self.source.probe(),), abandon_on_cancel=True, limiter=self._thread
+        )
         return await value if inspect.isawaitable(value) else value
 
     def _raised(self, error: BaseException) -> Report:

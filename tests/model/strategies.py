@@ -1,0 +1,27 @@
+"""Hypothesis strategies for the pure parts."""
+
+from hypothesis import strategies as st
+
+from statusd import Report, Status
+
+statuses = st.sampled_from(Status)
+names = st.sampled_from(["a", "b", "c", "d%2Fe"])
+paths = st.lists(names, min_size=1, max_size=3).map("/".join)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+facts = st.dictionaries(st.sampled_from(["x", "y", "z"]), st.integers(0, 2), max_size=2)
+
+
+def reports(path=st.just("")):
+    return st.builds(
+        Report,
+        status=statuses,
+        reason=st.sampled_from(["ok", "refused", "timeout"]),
+        message=st.sampled_from(["", "It is so."]),
+        path=path,
+        facts=facts,
+        measurements=st.dictionaries(st.just("latency"), st.floats(0, 1), max_size=1),
+    )

@@ -1,0 +1,90 @@
+import logging
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from statusd import Sink, Snapshot, Status, Transition
+from statusd.model.tree import Node
+from statusd.runtime.sinks import QUEUE, SinkRunner, as_line, log_transitions
+
+SNAPSHOT = Snapshot(root=Node(status=Status.OK), revision=1, version=1, at=0.0)
+
+
+def transition(number=0, **changes):
+    made = Transition(
+        path="sources/queue",
+        before=Status.OK,
+        after=Status.DOWN,
+        reason="refused",
+        message="Nothing listens there.",
+        at=0.0,
+        revision=number,
+    )
+    return attrs.evolve(made, **changes)
+
+
+@attrs.frozen(kw_only=True)
+class Collecting(Sink):
+    name = "collecting"
+    seen: list = attrs.field(factory=list)
+    fail_on: tuple = ()
+    gate: trio.Event | None = None
+
+    async def consume(self, transition):
+        if self.gate is not None:
+            await self.gate.wait()
+        if transition.revision in self.fail_on:
+            raise RuntimeError
+        self.seen.append(transition.revision)
+
+
+async def test_a_sink_gets_every_transition_in_order(nursery):
+    runner = SinkRunner(Collecting())
+    await nursery.start(runner.run)
+    runner.take(SNAPSHOT, (transition(1), transition(2)))
+    runner.take(SNAPSHOT, (transition(3),))
+    await trio.testing.wait_all_tasks_blocked()
+    assert runner.sink.seen == [1, 2, 3]
+
+
+async def test_a_sink_that_raises_loses_that_transition_only_and_is_logged_once(nursery, caplog):
+    runner = SinkRunner(Collecting(fail_on=(2, 3)))
+    await nursery.start(runner.run)
+    runner.take(SNAPSHOT, tuple(transition(number) for number in range(1, 5)))
+    await trio.testing.wait_all_tasks_blocked()
+    assert runner.sink.seen == [1, 4]
+    assert caplog.text.count("sink collecting failed") == 1
+
+
+async def test_a_sink_that_hangs_loses_the_oldest_and_never_holds_the_hub(nursery, caplog):
+    gate = trio.Event()
+    runner = SinkRunner(Collecting(gate=gate))
+    await nursery.start(runner.run)
+    for number in range(QUEUE + 10):
+        runner.take(SNAPSHOT, (transition(number),))
+    assert runner.dropped == 10
+    gate.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert runner.sink.seen == list(range(10, QUEUE + 10))
+    assert caplog.text.count("too slow") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "sources/queue: ok -> down (refused): Nothing listens there."),
+        ({"path": "", "after": Status.OK, "reason": "ok", "message": ""}, "statusd: ok -> ok"),
+        ({"after": None, "reason": "", "message": ""}, "sources/queue: ok -> gone"),
+        ({"before": None, "message": ""}, "sources/queue: new -> down (refused)"),
+    ],
+)
+def test_a_transition_is_one_line(changes, line):
+    assert as_line(transition(**changes)) == line
+
+
+def test_what_counts_in_no_rollup_is_information(caplog):
+    caplog.set_level(logging.INFO)
+    log_transitions(SNAPSHOT, (transition(), transition(counts=False), transition(after=Status.DEGRADED)))
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO", "WARNING"]
