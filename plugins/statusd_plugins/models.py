@@ -8,16 +8,21 @@ from typing import Any, ClassVar, Final
 import attrs
 import msgspec
 
-from statusd import Document, Node, Snapshot, Status, View, ViewRegistry, hookimpl, option, segment
+from statusd import (
+    Document,
+    Node,
+    OptionError,
+    Snapshot,
+    Status,
+    View,
+    ViewRegistry,
+    hookimpl,
+    option,
+    segment,
+)
 
 NOBODY: Final[Mapping[str, Any]] = {"status": "unknown", "reason": "pending", "label": "pending"}
 """Stands in for the selected source of a model that the tree does not hold: the document is whole all the same."""
-
-
-def _a_model(view: ModelsView, _attribute: object, name: str) -> None:
-    if name and name not in view.context.models:
-        known = ", ".join(f'"{model}"' for model in view.context.models)
-        raise ValueError(f"names no model; [models] has {known or 'none'}")
 
 
 @attrs.frozen(kw_only=True)
@@ -26,9 +31,12 @@ class ModelsView(View):
 
     name: ClassVar[str] = "models"
 
-    default: str = option(
-        "", validator=_a_model, help="The model that `default_model` names; empty = no such field."
-    )
+    default: str = option("", help="The model that `default_model` names; empty = no such field.")
+
+    def __attrs_post_init__(self) -> None:
+        if self.default and self.default not in self.context.models:
+            known = ", ".join(f'"{model}"' for model in self.context.models) or "none"
+            raise OptionError("default", f'"{self.default}" is no model of [models]; configured: {known}')
 
     def paths(self) -> tuple[str, ...]:
         """Return ``/models``."""

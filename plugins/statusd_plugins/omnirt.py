@@ -58,9 +58,11 @@ class Listing:
         Only ``true`` itself is connected: another value would have to be guessed at.
 
         Raises:
-            ProbeError: ``too_large``, when a list is longer than `MAX_LISTED`.
+            ProbeError: ``unexpected_answer`` without any list; ``too_large`` when one is longer than `MAX_LISTED`.
         """
         models, statuses = document.get("models"), document.get("statuses")
+        if not isinstance(models, list) and not isinstance(statuses, list):
+            raise ProbeError("unexpected_answer", "The answer is a JSON object without a list of models.")
         if any(isinstance(listed, list) and len(listed) > MAX_LISTED for listed in (models, statuses)):
             raise ProbeError("too_large", f"The server lists more than {MAX_LISTED} models.")
         entries = (

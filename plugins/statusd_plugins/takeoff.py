@@ -10,6 +10,7 @@ import attrs
 from statusd import (
     Document,
     HttpSource,
+    OptionError,
     Payload,
     ProbeError,
     Report,
@@ -92,15 +93,6 @@ class TakeoffSource(HttpSource):
         return [attrs.evolve(whole, facts=facts, payload=Payload(body)), *parts]
 
 
-def _a_takeoff_source(view: StatusView, _attribute: object, name: str) -> None:
-    if name and name not in view.takeoff_sources:
-        known = ", ".join(f'"{known}"' for known in view.takeoff_sources)
-        remedy = (
-            f"name one of {known}" if known else f'configure one with plugin = "{PLUGIN}", or remove this key'
-        )
-        raise ValueError(f'names no source of the plugin "{PLUGIN}"; {remedy}')
-
-
 @attrs.frozen(kw_only=True)
 class StatusView(View):
     """``/status``: the body of the first Takeoff source, byte for byte; ``/status/<source>``: that of each."""
@@ -109,9 +101,14 @@ class StatusView(View):
 
     source: str = option(
         "",
-        validator=_a_takeoff_source,
         help='The source that "/status" relays; empty = the first one with plugin = "takeoff".',
     )
+
+    def __attrs_post_init__(self) -> None:
+        if self.source and self.source not in self.takeoff_sources:
+            known = ", ".join(f'"{name}"' for name in self.takeoff_sources)
+            remedy = f"name one of {known}" if known else f'configure one with plugin = "{PLUGIN}"'
+            raise OptionError("source", f'"{self.source}" is no source of the plugin "{PLUGIN}"; {remedy}')
 
     @property
     def takeoff_sources(self) -> tuple[str, ...]:

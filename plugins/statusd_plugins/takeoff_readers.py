@@ -40,7 +40,7 @@ MAX_READ: Final = 1_000
 MAX_ITEMS: Final = 16
 """Items of a list that become part of a fact."""
 MAX_SEGMENT: Final = 400
-"""Characters of a reader's encoded id, which is a path segment; a longer id is cut and told apart by its digest."""
+"""Characters of a reader's encoded id, which is a path segment; any other is cut and told apart by its digest."""
 MILLISECONDS_FROM: Final = 1e11
 """A heartbeat timestamp above this is in milliseconds: as seconds it would lie after the year 5138."""
 TEXTS: Final = ("model_name", "model_type", "device", "backend", "consumer_name", "loras")
@@ -210,11 +210,8 @@ def _entries(readers: object, state: str) -> Iterator[tuple[str, Mapping[str, An
 
 
 def _bounded(key: str) -> str:
-    if not key.strip("."):
-        return (
-            f"({key[:MAX_ITEMS]})"  # an empty or dot segment has no place in a path (RFC 3986, section 5.2.4)
-        )
-    if len(key) <= MAX_SEGMENT and len(segment(key)) <= MAX_SEGMENT:
+    # An empty or dot segment has no place in a path (RFC 3986, section 5.2.4).
+    if key.strip(".") and len(key) <= MAX_SEGMENT and len(segment(key)) <= MAX_SEGMENT:
         return key
     return f"{key[:24]}~{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
