@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final, Literal
 from urllib.parse import quote
@@ -34,46 +33,11 @@ from statusd_plugins.http_answers import (
     model_ids,
     printable,
 )
+from statusd_plugins.http_keys import a_header_name, a_path, a_size, codes, header_fields
 from statusd_plugins.http_presets import PRESETS, Preset, refusal
 from statusd_plugins.json_pointer import Pointer, a_pointer, pointers
 
-MAX_BODY: Final = 16 << 20
-"""Bytes; JSON of this size keeps the loop busy for some 50 ms."""
 _NOT_OFFERED: Final = frozenset({404, 405, 501})
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2
-_OWN_HEADERS: Final = frozenset(
-    {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "upgrade", "te"}
-)
-
-
-def _codes(_instance: object, _attribute: object, codes: list[int]) -> None:
-    for code in codes:
-        if not 200 <= code <= 599:
-            raise ValueError(f"holds {code}, which is no final status code: 200 to 599")
-
-
-def _a_path(_instance: object, _attribute: object, path: str | None) -> None:
-    if path and (not path.startswith("/") or not path.isascii() or any(char <= " " for char in path)):
-        raise ValueError('is no path: it begins with "/" and is percent-encoded')
-
-
-def _a_size(_instance: object, _attribute: object, size: int) -> None:
-    if not 0 < size <= MAX_BODY:
-        raise ValueError(f"must be from 1 to {MAX_BODY} bytes")
-
-
-def _a_header_name(_instance: object, _attribute: object, name: str) -> None:
-    if not _TOKEN.fullmatch(name) or name.lower() in _OWN_HEADERS:
-        raise ValueError(f'"{name}" is no header field that can be set')
-
-
-def _headers(_instance: object, _attribute: object, headers: dict[str, str]) -> None:
-    for name, value in headers.items():
-        _a_header_name(None, None, name)
-        if name.lower() == "authorization":
-            raise ValueError("holds credentials, which would be shown; put the key into api_key")
-        if not value.isascii() or not value.isprintable():
-            raise ValueError(f'has a value for "{name}" that is not printable ASCII')
 
 
 @attrs.frozen(kw_only=True)
@@ -101,10 +65,10 @@ class HttpHealthSource(HttpSource):
         | None
     ) = option(None, help="Kind of server; fills in the keys below, where they are not set.")
     path: str | None = option(
-        None, validator=_a_path, help="Path of the health endpoint, with query, appended to `url`."
+        None, validator=a_path, help="Path of the health endpoint, with query, appended to `url`."
     )
     expect_status: list[int] = option(
-        factory=list, validator=_codes, help="Status codes that are well; none = any 2xx."
+        factory=list, validator=codes, help="Status codes that are well; none = any 2xx."
     )
     contains: str | None = option(None, help="Text that the body must contain.")
     loading_contains: str | None = option(
@@ -120,7 +84,7 @@ class HttpHealthSource(HttpSource):
         factory=dict, validator=pointers, help="Name -> JSON pointer of a value to show in the tree."
     )
     models_path: str | None = option(
-        None, validator=_a_path, help='Path of the list of models, appended to `url`; "" = do not ask.'
+        None, validator=a_path, help='Path of the list of models, appended to `url`; "" = do not ask.'
     )
     models_pointer: str | None = option(
         None, validator=a_pointer, help='JSON pointer to the model ids, such as "/data/*/id", the default.'
@@ -130,12 +94,12 @@ class HttpHealthSource(HttpSource):
     )
     api_key: Secret | None = option(None, help="Sent as a Bearer token, or as it is in `api_key_header`.")
     api_key_header: str = option(
-        "Authorization", validator=_a_header_name, help="Header field that the key is sent in."
+        "Authorization", validator=a_header_name, help="Header field that the key is sent in."
     )
     headers: dict[str, str] = option(
-        factory=dict, validator=_headers, help="Further header fields, shown in the configuration."
+        factory=dict, validator=header_fields, help="Further header fields, shown in the configuration."
     )
-    max_body: int = option(1 << 20, validator=_a_size, help="Bytes of a body that are read.")
+    max_body: int = option(1 << 20, validator=a_size, help="Bytes of a body that are read.")
 
     def __attrs_post_init__(self) -> None:
         """Want keys that go together, and no costly request."""
