@@ -41,7 +41,7 @@ class CommonKeys:
 
     interval: float | None = option(
         None,
-        help="Seconds between the starts of two probes; 2 unless the plugin has a default of its own.",
+        help="Seconds between two probes; 2 unless the plugin has a default of its own.",
         validator=within(MIN_INTERVAL, MAX_INTERVAL),
     )
     timeout: float = option(

@@ -28,7 +28,7 @@ class SourceConfig:
     Attributes:
         name: its name.
         plugin: its plugin's name.
-        interval: seconds between the starts of two probes.
+        interval: seconds between two probes.
         timeout: seconds for a whole probe.
         ttl: seconds that a report stays good, from when the next probe is due.
         required: whether it counts in the rollup of the whole tree.
