@@ -1,0 +1,158 @@
+"""The Redis client that probes use: commands in, replies out, the waiting done by a thread of each server.
+
+The protocol spoken is RESP2, which every version of Redis, Valkey and their kin understands without ``HELLO``.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qs, unquote
+
+import attrs
+import trio
+
+from statusd.errors import ProbeError
+from statusd.net.redis_job import Address, Job, NotConnectedError, Target
+from statusd.net.redis_thread import Server
+from statusd.net.tls import tls_target
+from statusd.net.trace import Trace
+from statusd.values import Secret, Url
+
+_JOIN: Final = 1.0  # seconds for a thread to end whose socket was just shut down
+
+
+class Resolver(Protocol):
+    """Turns host names into addresses off the event loop."""
+
+    async def resolve(self, host: str, port: int) -> Sequence[tuple[int, Any]]:
+        """Return (address family, socket address) pairs, best first.
+
+        Raises:
+            ProbeError: ``name_not_resolved``.
+        """
+        ...
+
+
+class RedisServers:
+    """All Redis servers that are asked, each with its thread and its one connection; one object for the daemon.
+
+    A server is a URL with credentials and CA file: sources that agree in all of these share a connection, and
+    their commands go one after another.
+
+    Args:
+        resolver: resolves host names; asked only when there is no connection yet.
+    """
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+        self._servers: dict[Target, Server] = {}
+        self._is_closed = False
+
+    def client(self, trace: Trace, timeout: float) -> RedisClient:
+        """Return the client of one source.
+
+        Args:
+            trace: where to note phases, commands and replies.
+            timeout: seconds after which a command ends on its own; the caller's cancel scope may end it earlier.
+        """
+        return RedisClient(self, trace, timeout)
+
+    def server(self, target: Target) -> Server:
+        """Return the server for `target`, the same one each time."""
+        if self._is_closed:
+            raise trio.ClosedResourceError("the Redis clients are closed")
+        if target not in self._servers:
+            self._servers[target] = Server(target)
+        return self._servers[target]
+
+    async def addresses(self, target: Target) -> Sequence[Address]:
+        """Return where `target` listens."""
+        addresses = await self._resolver.resolve(target.host, target.port)
+        if not addresses:
+            raise ProbeError("name_not_resolved", f"The name {target.host} has no address.")
+        return addresses
+
+    def close(self) -> None:
+        """End every command, close every connection and let the threads end; later commands fail."""
+        self._is_closed = True
+        for server in self._servers.values():
+            server.close()
+
+    async def aclose(self) -> None:
+        """Close as `close` does, and wait for the threads to end."""
+        self.close()
+        limiter = trio.CapacityLimiter(1)
+        for server in self._servers.values():
+            await trio.to_thread.run_sync(server.join, _JOIN, limiter=limiter)
+
+
+@attrs.frozen
+class RedisClient:
+    """A `statusd.RedisClient` over the shared `RedisServers`."""
+
+    _servers: RedisServers
+    _trace: Trace
+    _timeout: float
+
+    async def execute(
+        self,
+        url: Url,
+        *command: str | bytes | int,
+        username: str = "",
+        password: Secret | None = None,
+        ca_file: str = "",
+    ) -> Any:
+        """Send one command and return its reply, as `statusd.RedisClient.execute` says.
+
+        When the caller's cancel scope ends the wait, the connection is shut down at once, so that no later command
+        can get this one's reply.
+        """
+        for part in command:
+            if isinstance(part, bool) or not isinstance(part, str | bytes | int):
+                raise TypeError("a Redis command consists of str, bytes and int")
+        if not command:
+            raise TypeError("a Redis command has at least a name")
+        target = _target(url, username, password, ca_file)
+        server = self._servers.server(target)
+        job = Job(command=command, trace=self._trace, deadline=time.monotonic() + self._timeout)
+        if target.path:
+            job.addresses = [(socket.AF_UNIX, target.path)]
+        try:
+            return await server.ask(job)
+        except NotConnectedError:
+            self._trace.enter(f"looking up {target.host}")
+            addresses = await self._servers.addresses(target)
+            tls = await tls_target(target.host, target.ca_file) if target.is_tls else None
+        return await server.ask(attrs.evolve(job, addresses=addresses, tls=tls))
+
+
+def _target(url: Url, username: str, password: Secret | None, ca_file: str) -> Target:
+    if url.scheme not in {"redis", "rediss", "unix"}:
+        raise ProbeError(
+            "unexpected_answer", "The URL is not one of Redis: use redis://, rediss:// or unix://."
+        )
+    query = parse_qs(url.query)
+    database = query.get("db", [""])[-1]
+    path = ""
+    if url.scheme == "unix":
+        path = unquote(url.path)
+        if not path or "\0" in path:
+            raise ProbeError("not_found", "The unix:// URL names no socket: use unix:///path/to/redis.sock.")
+    else:
+        database = database or unquote(url.path).strip("/")
+    if not re.fullmatch(r"[0-9]{0,9}", database):
+        raise ProbeError("unexpected_answer", "The URL's database is not a number: use redis://host:6379/0.")
+    return Target(
+        host=url.host or "localhost",
+        port=url.port or 6379,
+        path=path,
+        is_tls=url.scheme == "rediss",
+        database=int(database or 0),
+        username=url.username or Secret(username),
+        password=url.password or password or Secret(),
+        ca_file=ca_file,
+    )
