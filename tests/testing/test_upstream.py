@@ -165,6 +165,7 @@ async def test_nobody_else_gets_the_port_while_it_refuses():
 
 async def test_drops_syns_and_comes_back(connect, ask):
     async with Upstream() as upstream, await connect(upstream) as kept:
+        assert (await kept.ask("/")).status == 200
         upstream.behaviour = Unreachable()
         with trio.move_on_after(SILENCE) as scope:
             await connect(upstream)

@@ -84,9 +84,9 @@ class FlashHead(Upstream):
             await exchange.send(connection.send(RejectConnection(status_code=503, has_body=True)))
             await exchange.send(connection.send(RejectData(data=b"busy")))
             return
-        await exchange.send(connection.send(AcceptConnection()))
         self.sessions += 1
         try:
+            await exchange.send(connection.send(AcceptConnection()))
             await self._hold(connection, exchange.stream)
         finally:
             self.sessions -= 1
