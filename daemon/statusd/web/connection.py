@@ -76,7 +76,7 @@ class Connection:
 
     def abort(self) -> None:
         """End now, whatever is in flight."""
-        self._is_broken = True
+        self._is_broken = self._is_ended = True
         self._scope.cancel()
         if self._delivering is not None:
             self._delivering.cancel()

@@ -120,7 +120,6 @@ class Edge:
         self.config.accesslog = None
         self.config.errorlog = logging.getLogger("statusd.web")
         self.config.include_server_header = False
-        self.config.h11_max_incomplete_size = limits.header_bytes
         self.config.keep_alive_max_requests = limits.requests
 
     async def stop(self) -> None:
@@ -144,6 +143,7 @@ class Http:
 
     def __init__(self, edge: Edge, wire: Wire, nursery: trio.Nursery) -> None:
         self._wire = wire
+        parser = _Parser(h11.SERVER, max_incomplete_event_size=edge.limits.header_bytes)
         requests: Any = _Requests(edge, wire, nursery)  # duck-typed as hypercorn's TaskGroup
         self._protocol = _Protocol(
             app=edge.app,  # type: ignore[arg-type]  # passed through to `spawn_app`, which is ours
@@ -156,6 +156,7 @@ class Http:
             server=wire.server,
             send=self._on_event,
         )
+        self._protocol.connection = parser
 
     async def feed(self, data: bytes) -> None:
         """Take what the client sent; ``b""``: it will send no more."""
@@ -178,6 +179,23 @@ class Http:
             self._wire.end()
 
 
+class _Parser(h11.Connection):
+    """The parser, deaf after a request that asked to close.
+
+    Stock h11 calls what follows an error, and hypercorn then cuts off the answer that is being sent; no further
+    requests are to be processed (RFC 9112, section 9.6), and no more is needed.
+    """
+
+    def receive_data(self, data: bytes) -> None:
+        if self.their_state is not h11.MUST_CLOSE:
+            super().receive_data(data)
+
+    def next_event(self) -> type[h11.NEED_DATA | h11.PAUSED] | h11.Event:
+        if self.their_state is h11.MUST_CLOSE and self.trailing_data[0]:
+            return h11.NEED_DATA
+        return super().next_event()
+
+
 class _Protocol(H11Protocol):
     """Hypercorn's HTTP/1.1, without its ways to other protocols, and with whole error answers."""
 
@@ -190,7 +208,7 @@ class _Protocol(H11Protocol):
         headers = [pair for pair in request.headers if pair[0] not in {b"upgrade", b"host"}]
         names = {name for name, _ in headers}
         host = next((value for name, value in request.headers if name == b"host"), b"")
-        if request.http_version not in {b"1.0", b"1.1"}:
+        if not request.http_version.startswith(b"1."):
             await self._refuse(505, method)
         elif target is None or not is_host(host) or {b"content-length", b"transfer-encoding"} <= names:
             # Both lengths at once is how requests are smuggled past a proxy (RFC 9112, section 6.3).
@@ -202,7 +220,8 @@ class _Protocol(H11Protocol):
                 method=method,
                 target=target,
                 headers=[(b"host", host or b"localhost"), *headers],
-                http_version=request.http_version,
+                # A higher minor version is served as the highest known one (RFC 9110, section 2.5).
+                http_version=min(request.http_version, b"1.1"),
             )
             await super()._create_stream(plain)
 

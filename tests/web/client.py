@@ -1,0 +1,141 @@
+"""A raw HTTP client for the tests: bytes out, bytes in, and the answers cut apart."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+from trio.testing import memory_stream_pair
+
+from statusd import Document, Node, Snapshot, Status, View, ViewContext
+from statusd.web.app import create_app
+from statusd.web.connection import Connection
+from statusd.web.documents import Documents
+from statusd.web.edge import Edge
+from statusd.web.guard import Guard
+from statusd.web.limits import Limits
+
+HOST = b"\r\nHost: status.example\r\n"
+END = HOST + b"\r\n"
+CLOSE = HOST + b"Connection: close\r\n\r\n"
+CONTEXT = ViewContext(sources=(), models=())
+
+MODELS = Node(
+    status=Status.DOWN,
+    reason="timeout",
+    children={
+        "a%2Fb": Node(status=Status.OK),
+        "qwen2.5%3A7b": Node(status=Status.DOWN, reason="timeout"),
+    },
+)
+ROOT = Node(status=Status.DOWN, reason="timeout", children={"models": MODELS})
+
+
+@attrs.frozen(kw_only=True)
+class BigView(View):
+    """Serves two mebibytes: more than any socket buffer takes unread."""
+
+    name = "big"
+    size: int = 8 << 20
+
+    def paths(self) -> tuple[str, ...]:
+        return ("/big",)
+
+    def render(self, path: str, snapshot: Snapshot) -> Document:
+        return Document(body=b"x" * self.size, content_type="text/plain")
+
+
+def snapshot(root: Node = ROOT, *, revision: int = 7, version: int = 1) -> Snapshot:
+    return Snapshot(root=root, revision=revision, version=version, at=1_800_000_000.0)
+
+
+def documents(*views: View) -> Documents:
+    return Documents(views, snapshot, on_view_failed=lambda *_: None)
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """One answer, header names in lower case."""
+
+    version: str
+    status: int
+    phrase: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def parse(data: bytes, *methods: str) -> list[Answer]:
+    """Cut `data` into answers; strict, so that anything malformed fails the test.
+
+    Args:
+        data: all that the server sent.
+        methods: of the requests, where not all are GET: HEAD has no body.
+    """
+    answers: list[Answer] = []
+    while data:
+        head, separator, data = data.partition(b"\r\n\r\n")
+        assert separator, f"an unfinished header: {head!r}"
+        line, *fields = head.decode("ascii").split("\r\n")
+        version, status, phrase = line.split(" ", 2)
+        assert version == "HTTP/1.1"
+        headers: dict[str, str] = {}
+        for field in fields:
+            name, _, value = field.partition(": ")
+            assert name
+            assert name.lower() not in headers, f"{name} twice"
+            headers[name.lower()] = value
+        if status == "100":
+            continue
+        method = methods[len(answers)] if len(answers) < len(methods) else "GET"
+        length = 0 if method == "HEAD" or status == "204" else int(headers["content-length"])
+        assert len(data) >= length, "an unfinished body"
+        body, data = data[:length], data[length:]
+        answers.append(Answer(version=version, status=int(status), phrase=phrase, headers=headers, body=body))
+    return answers
+
+
+async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
+    """Return everything up to the end of `stream`."""
+    data = bytearray()
+    while chunk := await stream.receive_some(65536):
+        data += chunk
+    return bytes(data)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Site:
+    """An application and the connections to it, on memory streams."""
+
+    edge: Edge
+    nursery: trio.Nursery
+    ended: dict[Connection, trio.Event] = attrs.field(factory=dict)
+
+    @classmethod
+    def open(cls, nursery: trio.Nursery, *views: View, app: object = None, **limits: float) -> Site:
+        bounds = Limits(**limits)  # type: ignore[arg-type]  # every field is a number
+        served = app or create_app(documents(*views), bounds)
+        return cls(edge=Edge(served, bounds, Guard()), nursery=nursery)
+
+    def connect(self, pair: object = None) -> tuple[trio.StapledStream, Connection]:
+        """Return the client's end of a new connection, and the connection."""
+        ours, theirs = pair or memory_stream_pair()
+        connection = Connection(stream=theirs, edge=self.edge, client=("192.0.2.1", 1234))
+        self.ended[connection] = trio.Event()
+        self.nursery.start_soon(self._run, connection)
+        return ours, connection
+
+    async def _run(self, connection: Connection) -> None:
+        await connection.run()
+        self.ended[connection].set()
+
+    async def exchange(self, *chunks: bytes) -> bytes:
+        """Send `chunks`, each taken before the next is sent, then the end; return all that came back."""
+        stream, _ = self.connect()
+        for chunk in chunks:
+            await stream.send_all(chunk)
+            await trio.testing.wait_all_tasks_blocked()
+        await stream.send_eof()
+        return await read_all(stream)
+
+    async def ask(self, *chunks: bytes, methods: tuple[str, ...] = ()) -> list[Answer]:
+        """Send `chunks` and return the answers."""
+        return parse(await self.exchange(*chunks), *methods)

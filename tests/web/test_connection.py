@@ -1,0 +1,210 @@
+"""One connection's life on memory streams, under a clock that jumps."""
+
+import pytest
+import trio
+from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
+
+from statusd.web.limits import Limits
+from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, Site, parse, read_all
+
+GET = b"GET /health HTTP/1.1" + END
+LIMITS = Limits()
+
+
+@pytest.fixture
+async def site(nursery, autojump_clock):
+    return Site.open(nursery, BigView(context=CONTEXT))
+
+
+async def seconds_until_closed(stream):
+    """Return what still came, and how long it took until the server closed."""
+    began = trio.current_time()
+    data = await read_all(stream)
+    return data, trio.current_time() - began
+
+
+async def test_requests_share_a_connection(site, autojump_clock):
+    assert [answer.status for answer in await site.ask(GET, GET, GET)] == [200] * 3
+
+
+async def test_pipelined_requests_are_answered_in_order(site, autojump_clock):
+    paths = [b"/health", b"/nope", b"/state", b"/health"]
+    answers = await site.ask(b"".join(b"GET " + path + b" HTTP/1.1" + END for path in paths))
+    assert [answer.status for answer in answers] == [200, 404, 200, 200]
+
+
+async def test_close_is_honoured_and_what_follows_is_not_read(site, autojump_clock):
+    [answer] = await site.ask(b"GET /health HTTP/1.1" + CLOSE + GET)
+    assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("head", [b"GET /health HTTP/1.0\r\n\r\n", b"GET /health HTTP/1.0" + END])
+async def test_http_1_0_is_answered_and_closed_without_the_client_closing(site, autojump_clock, head):
+    stream, _ = site.connect()
+    await stream.send_all(head)
+    [answer] = parse(await read_all(stream))
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
+async def test_a_client_that_closes_its_half_gets_its_answers(site, autojump_clock):
+    stream, _ = site.connect()
+    await stream.send_all(GET + b"GET /big HTTP/1.1" + END)
+    await stream.send_eof()
+    assert [len(answer.body) for answer in parse(await read_all(stream))] == [15, 8 << 20]
+
+
+async def test_a_client_that_connects_and_says_nothing_is_closed(site, autojump_clock):
+    stream, _ = site.connect()
+    assert await seconds_until_closed(stream) == (b"", LIMITS.header_timeout)
+
+
+async def test_a_slow_header_is_not_waited_for(site, autojump_clock):
+    stream, _ = site.connect()
+    site.nursery.start_soon(drip, stream, GET[:-1])
+    assert await seconds_until_closed(stream) == (b"", LIMITS.header_timeout)
+
+
+async def test_an_idle_connection_is_closed_after_a_while(site, autojump_clock):
+    """The idle time of stock hypercorn never ends behind Quart-Trio."""
+    stream, _ = site.connect()
+    await stream.send_all(GET)
+    data, seconds = await seconds_until_closed(stream)
+    assert len(parse(data)) == 1
+    assert seconds == LIMITS.idle_timeout
+
+
+async def test_the_second_header_has_its_own_time(site, autojump_clock):
+    stream, _ = site.connect()
+    await stream.send_all(GET)
+    await trio.sleep(LIMITS.idle_timeout - 1)
+    await stream.send_all(GET[:5])
+    _, seconds = await seconds_until_closed(stream)
+    assert seconds == LIMITS.header_timeout
+
+
+async def test_a_slow_body_is_a_408(site, autojump_clock):
+    stream, _ = site.connect()
+    await stream.send_all(b"POST /health HTTP/1.1" + HOST + b"Content-Length: 1000\r\n\r\n")
+    site.nursery.start_soon(drip, stream, b"a" * 999)
+    data, seconds = await seconds_until_closed(stream)
+    [answer] = parse(data)
+    assert (answer.status, answer.headers["connection"]) == (408, "close")
+    assert seconds <= LIMITS.body_timeout + LIMITS.linger_timeout
+
+
+async def drip(stream, data):
+    """Send one byte a second for as long as somebody takes it."""
+    try:
+        for byte in data:
+            await trio.sleep(1)
+            await stream.send_all(bytes([byte]))
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass
+
+
+async def test_a_client_that_does_not_read_is_given_up(site, autojump_clock):
+    stream, connection = site.connect(lockstep_stream_pair())
+    await stream.send_all(b"GET /big HTTP/1.1" + END)
+    began = trio.current_time()
+    await site.ended[connection].wait()
+    assert trio.current_time() - began == LIMITS.send_timeout
+
+
+async def test_a_slow_client_that_keeps_reading_gets_it_all(nursery, autojump_clock):
+    site = Site.open(nursery, BigView(context=CONTEXT, size=600_000))
+    stream, _ = site.connect(lockstep_stream_pair())
+    await stream.send_all(b"GET /big HTTP/1.1" + CLOSE)
+    data = b""
+    while chunk := await stream.receive_some(100_000):
+        data += chunk
+        await trio.sleep(LIMITS.send_timeout / 2)
+    assert len(parse(data)[0].body) == 600_000
+
+
+async def test_an_answer_takes_no_longer_than_a_request_may(nursery, autojump_clock):
+    site = Site.open(nursery, BigView(context=CONTEXT))
+    stream, connection = site.connect(lockstep_stream_pair())
+    await stream.send_all(b"GET /big HTTP/1.1" + CLOSE)
+    nursery.start_soon(sip, stream)
+    began = trio.current_time()
+    await site.ended[connection].wait()
+    assert trio.current_time() - began == LIMITS.request_timeout
+
+
+async def sip(stream):
+    """Read a little each second: more than the send timeout wants, too little to ever end."""
+    while await stream.receive_some(65_536 // 4):
+        await trio.sleep(1)
+
+
+async def test_a_client_that_leaves_ends_its_request(site, autojump_clock):
+    stream, connection = site.connect()
+    await stream.send_all(b"POST /health HTTP/1.1" + HOST + b"Content-Length: 1000\r\n\r\n")
+    await wait_all_tasks_blocked()
+    await stream.aclose()
+    began = trio.current_time()
+    await site.ended[connection].wait()
+    assert trio.current_time() == began
+    assert not site.edge.guard.failures
+
+
+async def test_unread_input_is_drained_so_that_the_answer_arrives(site, autojump_clock):
+    """The client is still sending when the 413 comes; closing at once would reset it."""
+    stream, connection = site.connect(lockstep_stream_pair())
+    await stream.send_all(b"POST /health HTTP/1.1" + HOST + b"Content-Length: 200000\r\n\r\n")
+    site.nursery.start_soon(push, stream, 200_000)
+    [answer] = parse(await read_all(stream))
+    assert answer.status == 413
+    await site.ended[connection].wait()
+
+
+async def push(stream, size):
+    for _ in range(0, size, 1000):
+        await stream.send_all(b"a" * 1000)
+    await stream.send_eof()
+
+
+async def test_draining_ends_although_the_client_sends_for_ever(site, autojump_clock):
+    stream, connection = site.connect()
+    await stream.send_all(b"\x00")
+    began = trio.current_time()
+    site.nursery.start_soon(drip, stream, b"a" * 1000)
+    await site.ended[connection].wait()
+    assert trio.current_time() - began == LIMITS.linger_timeout
+
+
+async def test_draining_is_bounded_in_bytes(site, autojump_clock):
+    stream, connection = site.connect()
+    await stream.send_all(b"\x00" + b"a" * (4 << 20))
+    began = trio.current_time()
+    await site.ended[connection].wait()
+    assert trio.current_time() == began
+
+
+async def test_after_as_many_requests_as_allowed_the_connection_is_closed(nursery, autojump_clock):
+    site = Site.open(nursery, requests=2)
+    stream, _ = site.connect()
+    await stream.send_all(GET * 5)
+    answers = parse(await read_all(stream))
+    assert [answer.headers.get("connection") for answer in answers] == [None, "close"]
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket", "h2c, websocket", "TLS/1.0"])
+async def test_an_upgrade_is_ignored(site, autojump_clock, upgrade):
+    head = (
+        f"GET /health HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\n"
+        "HTTP2-Settings: AAMAAABkAAQAAP__\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ).encode()
+    answers = await site.ask(head + GET)
+    assert [answer.status for answer in answers] == [200, 200]
+
+
+async def test_abort_ends_whatever_is_in_flight_at_once(site, autojump_clock):
+    stream, connection = site.connect(lockstep_stream_pair())
+    await stream.send_all(b"GET /big HTTP/1.1" + END)
+    await wait_all_tasks_blocked()
+    began = trio.current_time()
+    connection.abort()
+    await site.ended[connection].wait()
+    assert trio.current_time() == began
