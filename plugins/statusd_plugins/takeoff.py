@@ -29,7 +29,7 @@ from statusd import (
 )
 from statusd_plugins.paths import plain_path
 from statusd_plugins.takeoff_readers import reports, understand
-from statusd_plugins.takeoff_redaction import pointer, redacted
+from statusd_plugins.takeoff_redaction import pointers_into_the_body, redacted
 
 PLUGIN: Final = "takeoff"
 TITLE: Final = "Server is not available"
@@ -41,11 +41,6 @@ def _without_wait(_instance: object, _attribute: object, url: Url) -> None:
         raise ValueError(
             'must not have the query parameter "wait", which makes the server hold the answer back'
         )
-
-
-def _pointers(_instance: object, _attribute: object, texts: tuple[str, ...]) -> None:
-    for text in texts:
-        pointer(text)
 
 
 @attrs.frozen(kw_only=True)
@@ -65,7 +60,7 @@ class TakeoffSource(HttpSource):
     )
     redact: tuple[str, ...] = option(
         (),
-        validator=_pointers,
+        validator=pointers_into_the_body,
         help='JSON pointers to leave out of the relayed body, such as "/config" or "/status/live_readers/*/pids"; '
         "without any the body is relayed byte for byte.",
     )

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable
 
 import msgspec
 
-from statusd import ProbeError, parse_object
-
-ANY: Final = "*"
-"""A part of a pointer that stands for every member or item; an extension of RFC 6901, since reader ids vary."""
-_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
-
-
-def pointer(text: str) -> tuple[str, ...]:
-    """Split a JSON pointer such as ``/status/live_readers/*/pids`` into its parts, unescaped.
-
-    Raises:
-        ValueError: when it is no pointer, or points at the whole document.
-    """
-    if not text.startswith("/"):
-        raise ValueError(f'"{text}" is not a JSON pointer: it must begin with "/", as "/config" does')
-    if re.search("~(?![01])", text):
-        raise ValueError(f'"{text}" is not a JSON pointer: "~" is written "~0" (and "/" in a name "~1")')
-    return tuple(part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/"))
+from statusd import Json, ProbeError, parse_object
+from statusd_plugins.json_pointer import EVERY, Pointer
 
 
 def redacted(body: bytes, pointers: Iterable[str]) -> tuple[bytes, list[str]]:
@@ -36,41 +18,39 @@ def redacted(body: bytes, pointers: Iterable[str]) -> tuple[bytes, list[str]]:
 
     Args:
         body: one JSON object.
-        pointers: as `pointer` wants them.
+        pointers: none of them to the whole document.
 
     Raises:
         ProbeError: ``bad_json``.
     """
     document = parse_object(body)
+    parsed = {text: Pointer.parse(text) for text in pointers}
     # All are looked up first: of two overlapping pointers neither is without a match.
-    unmatched = [text for text in pointers if not _finds(document, pointer(text))]
-    for text in pointers:
-        _remove(document, pointer(text))
+    unmatched = [text for text, pointer in parsed.items() if not pointer.find(document)]
+    for pointer in parsed.values():
+        *parents, last = pointer.tokens
+        for holder in Pointer(tuple(parents)).find(document):
+            _drop(holder, last)
     try:
         return msgspec.json.encode(document), unmatched
     except RecursionError:
         raise ProbeError("bad_json", "The body is JSON nested too deeply to be redacted.") from None
 
 
-def _finds(node: Any, parts: Sequence[str]) -> bool:
-    return not parts or any(_finds(node[key], parts[1:]) for key in _matching(node, parts[0]))
+def _drop(holder: Json, token: str) -> None:
+    if not Pointer((token,)).find(holder):
+        return
+    if isinstance(holder, dict):
+        for name in list(holder) if token == EVERY else [token]:
+            del holder[name]
+    else:
+        assert isinstance(holder, list)  # nothing else holds what a token can name
+        for index in range(len(holder)) if token == EVERY else [int(token)]:
+            holder[index] = None
 
 
-def _remove(node: Any, parts: Sequence[str]) -> None:
-    for key in _matching(node, parts[0]):
-        if parts[1:]:
-            _remove(node[key], parts[1:])
-        elif isinstance(node, dict):
-            del node[key]
-        else:
-            node[key] = None
-
-
-def _matching(node: Any, part: str) -> Sequence[Any]:
-    if isinstance(node, dict):
-        return list(node) if part == ANY else [part] if part in node else []
-    if isinstance(node, list):
-        if part == ANY:
-            return range(len(node))
-        return [int(part)] if _INDEX.fullmatch(part) and int(part) < len(node) else []
-    return []
+def pointers_into_the_body(_instance: object, _attribute: object, texts: Iterable[str]) -> None:
+    """Want JSON pointers, none of them to the whole document."""
+    for text in texts:
+        if not Pointer.parse(text).tokens:
+            raise ValueError("holds the pointer to the whole body, which would leave nothing to relay")
