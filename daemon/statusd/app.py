@@ -51,7 +51,7 @@ async def run_daemon(
         exits.push_async_callback(daemon.net.aclose)
         sockets = open_listeners(plan.configuration.http.bind)
         for socket in sockets:
-            exits.push_async_callback(socket.aclose)
+            exits.push_async_callback(socket.close)
         async with trio.open_nursery() as core:
             await core.start(daemon.hub.run)
             for listener in listeners:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from importlib.metadata import EntryPoint
 
 import attrs
 import trio
@@ -45,14 +46,18 @@ class Plan:
     catalogue: Catalogue
 
 
-def plan(settings: Settings) -> Plan:
+def plan(settings: Settings, *, points: Iterable[EntryPoint] | None = None) -> Plan:
     """Load the plugins that `settings` want, and resolve the configuration against them.
+
+    Args:
+        settings: what the configuration says.
+        points: the entry points to choose plugins from; by default the installed ones.
 
     Raises:
         ConfigError: with every mistake in the configuration.
         StartError: when two plugins claim one name.
     """
-    catalogue = load_plugins(wanted_plugins(settings), disabled=settings.plugins.disabled)
+    catalogue = load_plugins(wanted_plugins(settings), disabled=settings.plugins.disabled, points=points)
     return Plan(configuration=resolve(settings, catalogue), catalogue=catalogue)
 
 

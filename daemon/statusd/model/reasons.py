@@ -55,7 +55,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "secret_unreadable": "A secret that the source needs could not be read.",
         "loop_blocked": "A task kept the event loop from running.",
         "view_failed": "A view of this plugin raised; its last good document is still served.",
-        "no_sources": "No source is configured for this node.",
+        "nothing_counts": "Nothing below this node takes part in its rollup.",
     }
 )
 """Reason -> what it means. Plugins may use further lower_snake_case words of their own."""

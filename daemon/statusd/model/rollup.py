@@ -29,7 +29,7 @@ def roll_up(children: Mapping[str, Node]) -> Verdict:
     counted = {name: node for name, node in children.items() if node.counts and node.status is not Status.OFF}
     status = worst(node.status for node in counted.values())
     if not counted:
-        return Verdict(Status.OFF, "no_sources", "")
+        return Verdict(Status.OFF, "nothing_counts", "")
     if status is Status.OK:
         return Verdict(status, "ok", "")
     bad = {name: node for name, node in counted.items() if node.status is not Status.OK}
