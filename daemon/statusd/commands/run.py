@@ -30,6 +30,9 @@ BAD_CONFIGURATION: Final = 78
 """EX_CONFIG of sysexits.h; the unit does not restart on it."""
 HARD_STOP: Final = 4.5
 """Seconds after the first signal at which a plugin that cannot be cancelled no longer keeps the process."""
+READY_TRIES: Final = 50
+READY_PAUSE: Final = 0.1
+"""Seconds between two tries to tell systemd."""
 log = logging.getLogger(__name__)
 
 
@@ -64,14 +67,23 @@ async def _ready_when_started(
 ) -> None:
     async with trio.open_nursery() as nursery:
         addresses = await nursery.start(_daemon, planned, stop, teller)
-        log.info(
-            "statusd %s is ready on %s, configuration: %s",
-            __version__,
-            ", ".join(addresses),
-            planned.configuration.origin,
-        )
-        teller.ready()
+        if not stop.is_set():  # a signal may have come first, and STOPPING cannot be taken back
+            log.info(
+                "statusd %s is ready on %s, configuration: %s",
+                __version__,
+                ", ".join(addresses),
+                planned.configuration.origin,
+            )
+            await _tell_ready(teller, stop)
     scope.cancel()
+
+
+async def _tell_ready(teller: StatusTeller, stop: trio.Event) -> None:
+    """Say READY, again for a while where systemd's queue is full: without it the start would time out."""
+    for _ in range(READY_TRIES):
+        if stop.is_set() or teller.ready():
+            return
+        await trio.sleep(READY_PAUSE)
 
 
 async def _daemon(
@@ -132,10 +144,10 @@ class StatusTeller:
             if self._is_ready:
                 self.notifier.status(line)
 
-    def ready(self) -> None:
-        """Tell systemd that the daemon is ready."""
+    def ready(self) -> bool:
+        """Tell systemd that the daemon is ready; False when it could not be told now."""
         self._is_ready = True
-        self.notifier.ready(self._line)
+        return self.notifier.ready(self._line)
 
 
 def status_line(snapshot: Snapshot) -> str:
