@@ -16,6 +16,7 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 UNIT = PROJECT / "systemd/statusd.service"
 PROGRAMS = ("unshare", "nsenter", "setpriv", "pivot_root", "mount", "systemctl", "journalctl")
+PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"  # where pivot_root is
 NAMESPACES = ("--mount", "--pid", "--fork", "--cgroup", "--uts", "--ipc", "--net")
 TARGET = """\
 [Unit]
@@ -81,7 +82,7 @@ def missing():
     """Return what keeps a machine from booting here, or an empty string."""
     if os.geteuid() != 0:
         return "needs root"
-    if absent := [name for name in PROGRAMS if shutil.which(name) is None]:
+    if absent := [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]:
         return f"needs the programs {', '.join(absent)}"
     if not Path("/lib/systemd/systemd").exists():
         return "needs /lib/systemd/systemd"
@@ -167,6 +168,7 @@ def boot(work, parts, log, cgroup):
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*enter, "unshare", *NAMESPACES, "--propagation=private", "--kill-child", "--", *inner],
+            env={"PATH": PATH},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
