@@ -109,7 +109,7 @@ class BuiltSource:
     """
 
     config: SourceConfig
-    first: Report
+    first: tuple[Report, ...]
     prober: Prober | None = None
     trace: Trace = attrs.field(factory=Trace)
 
@@ -171,20 +171,21 @@ def build_source(
     """Build one source; options that do not go together are added to `mistakes`, other faults become its report."""
     if config.fault is not None or config.source_type is None:
         reason, message = config.fault or ("plugin_failed", "The plugin registers no source type.")
-        return BuiltSource(config=config, first=Report.unknown(reason, message))
+        log.error("source %s: %s", config.name, message)
+        return BuiltSource(config=config, first=(Report.unknown(reason, message),))
     trace = Trace()
     try:
         source: Source = config.source_type(context=net.context(config, trace, clock), **config.options)
         is_configured = bool(source.is_configured)
     except OptionError as error:
         mistakes.append(Mistake(f"sources.{config.name}.{error.option}", error.message))
-        return BuiltSource(config=config, first=Report.unknown("plugin_failed", error.message))
+        return BuiltSource(config=config, first=(Report.unknown("plugin_failed", error.message),))
     except (Exception, SystemExit) as error:  # containment: a constructor is the plugin's code
         log.exception("source %s: its plugin raised while it was built", config.name)
         message = (
             f"The plugin raised {type(error).__name__} while the source was built; the log has the traceback."
         )
-        return BuiltSource(config=config, first=Report.unknown("plugin_failed", message))
+        return BuiltSource(config=config, first=(Report.unknown("plugin_failed", message),))
     prober = Prober(
         name=config.name,
         source=source,
@@ -194,9 +195,10 @@ def build_source(
         redact=redactor.value,
         log=logging.getLogger("statusd.sources"),
     )
+    report = pending(is_configured=is_configured)
     return BuiltSource(
         config=config,
-        first=pending(is_configured=is_configured),
+        first=prober.before_the_first(report) if is_configured else (report,),
         prober=prober if is_configured else None,
         trace=trace,
     )

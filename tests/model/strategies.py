@@ -15,7 +15,10 @@ json_values = st.recursive(
 facts = st.dictionaries(st.sampled_from(["x", "y", "z"]), st.integers(0, 2), max_size=2)
 
 
-def reports(path=st.just("")):
+NOWHERE = st.just("")
+
+
+def reports(path=NOWHERE):
     return st.builds(
         Report,
         status=statuses,

@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statusd import Node, Status, segment
+from statusd import Node, Report, Status, segment
 from statusd.model.rollup import branch, roll_up
 from statusd.model.tree import find, graft, settle, walk
+from statusd.plugin.validation import checked_reports
 from tests.model.strategies import facts, names, statuses
 
 leaves = st.builds(Node, status=statuses, reason=st.sampled_from(["ok", "refused"]), facts=facts)
@@ -111,6 +112,12 @@ def test_a_deep_graft_wants_its_parent():
 
 def test_model_ids_with_a_slash_are_one_segment():
     assert segment("TitanML/dummy model") == "TitanML%2Fdummy%20model"
+
+
+@given(st.text(min_size=1))
+def test_every_name_is_one_segment_that_a_report_may_use(name):
+    path = segment(name.encode("utf-8", "replace").decode()[:40])
+    assert checked_reports(Report.ok(path=path))[0].path == path
 
 
 def test_a_rollup_names_the_worst_children_first_and_counts_the_rest():

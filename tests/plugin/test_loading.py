@@ -138,7 +138,7 @@ def test_two_claims_to_one_view_name_stop_the_start_and_name_both(install):
         install("one", {"statusd_register_views": registers(view("status"))}),
         install("two", {"statusd_register_views": registers(view("status"))}),
     ]
-    with pytest.raises(StartError, match='"status".*"one" and "two"'):
+    with pytest.raises(StartError, match=r'"status".*"one" and "two"'):
         load_plugins(["one", "two"], points=points)
 
 

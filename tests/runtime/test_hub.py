@@ -13,7 +13,7 @@ from tests.model.strategies import reports
 
 def tracked(name, *, models=(), required=True, first=None):
     info = SourceInfo(name=name, plugin="p", backend=name)
-    return Tracked(info=info, models=models, required=required, first=first or pending(is_configured=True))
+    return Tracked(info=info, models=models, required=required, first=(first or pending(is_configured=True),))
 
 
 @attrs.define

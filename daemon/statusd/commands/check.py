@@ -84,8 +84,8 @@ async def _examine(planned: Plan, findings: Findings) -> None:
     for built in daemon.sources:
         path = f"sources.{built.config.name}"
         is_new = not any(one == path or one.startswith(f"{path}.") for one in known)
-        if built.prober is None and built.first.reason != "not_configured" and is_new:
-            findings.faults.append(Mistake(path, built.first.message))
+        if built.prober is None and built.first[0].reason != "not_configured" and is_new:
+            findings.faults.append(Mistake(path, built.first[0].message))
     urls = [
         (f"sources.{built.config.name}.{key}", url)
         for built in daemon.sources

@@ -107,7 +107,7 @@ async def _probe(name: str, planned: Plan) -> Explained:
 
 async def _reports(built: BuiltSource) -> tuple[Report, ...]:
     if built.prober is None:
-        return (built.first,)
+        return built.first
     built.trace.is_recording = True
     return await built.prober.probe()
 

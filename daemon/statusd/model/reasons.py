@@ -15,11 +15,13 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "no_readers": "The inference server answers, and serves no model yet.",
         "loading": "The server answers and is still loading.",
         "some_dead": "Some parts live and some are dead.",
+        "dead": "The server says that this part is dead: its heartbeat is overdue.",
         "all_dead": "Every part is dead.",
         "busy": "The server answers, and all of its slots are taken.",
         "no_key": "The store answers, and holds nothing under the configured key.",
         "null_status": "The inference server answers with `status: null`, whose meaning is not documented.",
         "assume_connected": "Shown as connected because the configuration says so; the probe disagrees or did not run.",
+        "mocked": "The mock plugin is configured to say so.",
         "legacy_ws": "Shown as connected because `legacy_ws_url` is set; nothing was probed.",
         # the way to the upstream
         "timeout": "No complete answer within the probe's timeout.",

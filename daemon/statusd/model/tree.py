@@ -86,7 +86,12 @@ class Transition:
 
 
 def segment(name: str) -> str:
-    """Return `name` percent-encoded as one path segment (RFC 3986, unreserved characters stay)."""
+    """Return `name` percent-encoded as one path segment (RFC 3986, unreserved characters stay).
+
+    The names ``.`` and ``..`` are encoded whole, since clients and proxies resolve them away (section 5.2.4).
+    """
+    if name in {".", ".."}:
+        return name.replace(".", "%2E")
     return urllib.parse.quote(name, safe="")
 
 

@@ -31,7 +31,7 @@ MAX_PAYLOAD: Final = 64 << 20
 """Bytes of a payload."""
 
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]*")
-_SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9_.~-]|%[0-9A-F]{2})+")
+_SEGMENT: Final = re.compile(r"(?!\.{1,2}$)(?:[A-Za-z0-9_.~-]|%[0-9A-F]{2})+")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 

@@ -39,7 +39,7 @@ class Tracked:
     info: SourceInfo
     models: tuple[str, ...]
     required: bool
-    first: Report
+    first: tuple[Report, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -96,9 +96,9 @@ class Hub:
         self._clock = clock
         self._sources = {tracked.info.name: tracked for tracked in sources}
         self._models = models
-        self._readings = {name: Reading(reports=(tracked.first,)) for name, tracked in self._sources.items()}
+        self._readings = {name: Reading(reports=tracked.first) for name, tracked in self._sources.items()}
         self._claims = {
-            name: model_reports((tracked.first,), tracked.models) for name, tracked in self._sources.items()
+            name: model_reports(tracked.first, tracked.models) for name, tracked in self._sources.items()
         }
         self._expiries: list[tuple[float, int, str]] = []
         self._turns: dict[str, int] = dict.fromkeys(self._sources, 0)

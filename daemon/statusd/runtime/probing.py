@@ -111,6 +111,10 @@ class Prober:
         self._faults.end_of_probe()
         return tuple(self._redacted(report) for report in reports)
 
+    def before_the_first(self, pending: Report) -> Reports:
+        """Return what to show until the first probe has finished: `pending`, with what the source adds to it."""
+        return self._failed(pending)
+
     async def _call(self) -> object:
         if inspect.iscoroutinefunction(self.source.probe):
             return await self.source.probe()
