@@ -13,8 +13,9 @@ from tests.integration.inprocess import running
 ENTRY = """
 [sources.{name}]
 plugin = "{name}"
-interval = 0.05
+interval = 0.1
 timeout = 0.2
+ttl = 10
 """
 HEALTHY = """
 [sources.mock]
