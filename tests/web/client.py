@@ -101,6 +101,16 @@ async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
     return bytes(data)
 
 
+async def read_until(stream: trio.abc.ReceiveStream, ending: bytes) -> bytes:
+    """Return what comes up to and with `ending`."""
+    data = b""
+    while not data.endswith(ending):
+        chunk = await stream.receive_some(65536)
+        assert chunk, f"the stream ended after {data!r}"
+        data += chunk
+    return data
+
+
 @attrs.define(eq=False, kw_only=True)
 class Site:
     """An application and the connections to it, on memory streams."""

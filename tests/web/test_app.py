@@ -85,6 +85,7 @@ async def test_unknown_paths_are_404_whatever_the_method(site, autojump_clock, m
     "request_head",
     [
         b"GET /health HTTP/1.1\r\n\r\n",
+        b"GET /health HTTP/1.2\r\n\r\n",
         b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         b"GET /health HTTP/1.1\r\nHost: a b\r\n\r\n",
         b"GET /health HTTP/1.1\r\nHost: \xff\r\n\r\n",

@@ -147,7 +147,7 @@ def test_a_view_that_fails_later_keeps_its_last_document_and_tells_when_it_works
     )
     bodies = []
     for hub.version in (1, 2, 3, 4):
-        bodies.append(served.get("/example").body)  # noqa: PERF401  # the loop's variable is the hub's
+        bodies.append(served.get("/example").body)  # the loop's variable is the hub's
     assert bodies == [b"1", b"1", b"1", b"4"]
     assert told.said == [
         ("example", "/example", "The view raised ValueError for /example; its last document is served."),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statusd.web.target import canonical, is_host, origin_form
+from statusd.web.target import canonical, is_host, origin_form, refusal
 
 PATHS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=30).map(
     lambda text: "/" + text
@@ -67,3 +67,20 @@ def test_an_encoded_slash_does_not_separate():
 
 def test_invalid_utf8_is_kept_as_bytes():
     assert canonical("/%ff%C3") == "/%FF%C3"
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "expected"),
+    [
+        (b"1.1", {b"host": b"a"}, 0),
+        (b"1.1", {b"host": b""}, 0),
+        (b"1.0", {}, 0),
+        (b"1.1", {}, 400),
+        (b"1.3", {}, 400),
+        (b"1.0", {b"host": b"a b"}, 400),
+        (b"1.1", {b"host": b"a", b"content-length": b"0", b"transfer-encoding": b"chunked"}, 400),
+        (b"2.0", {b"host": b"a"}, 505),
+    ],
+)
+def test_some_requests_are_refused_whatever_they_ask_for(version, headers, expected):
+    assert refusal(version, headers) == expected

@@ -7,8 +7,10 @@ from types import TracebackType
 from typing import Final, TypeAlias
 
 from quart import Response, request
+from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import MapAdapter
 
 from statusd.plugin.contracts import Document
 from statusd.web.documents import Documents
@@ -33,6 +35,12 @@ class App(QuartTrio):
         """Log a failed request, in place of Quart's own log with its own format and thread."""
         if exception_info[1] is not None:
             self.guard.note("request", exception_info[1])
+
+    def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
+        """Bind the URL map without the ``Host``: no route depends on it, and Quart fails on many valid ones."""
+        if request is None:
+            return super().create_url_adapter(None)
+        return self.url_map.bind("localhost", default_method=request.method, path_info=request.path)
 
 
 def create_app(documents: Documents, limits: Limits | None = None) -> QuartTrio:

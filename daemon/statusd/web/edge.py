@@ -15,24 +15,32 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import h11
 import trio
-from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.trio.worker_context import WorkerContext
 
 from statusd.errors import StartError
 from statusd.web.guard import Guard
 from statusd.web.limits import Limits
 from statusd.web.problems import http_problem, phrase
-from statusd.web.target import is_host, origin_form
+from statusd.web.target import origin_form, refusal
+
+SUPPORTED: Final = "0.18."
+_REMEDY: Final = f'install a matching one with: pip install "hypercorn=={SUPPORTED}*"'
+
+try:
+    from hypercorn.config import Config
+    from hypercorn.events import Closed, Event, RawData, Updated
+    from hypercorn.protocol.h11 import H11Protocol
+    from hypercorn.protocol.http_stream import HTTPStream
+    from hypercorn.trio.worker_context import WorkerContext
+except ImportError as error:
+    raise StartError(
+        f"hypercorn {version('hypercorn')} is not as statusd expects it: {error.name} differs; {_REMEDY}"
+    ) from error
 
 Message: TypeAlias = Any
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Asgi: TypeAlias = Callable[[Any, Callable[[], Awaitable[Any]], Send], Awaitable[None]]
 Address: TypeAlias = tuple[str, int] | None
 
-SUPPORTED: Final = "0.18."
 QUEUE: Final = 10
 """Messages of a request that wait for the application before the connection stops reading."""
 
@@ -63,15 +71,16 @@ def verify(installed: str | None = None) -> None:
         StartError: when its version or what is used of its inside differs.
     """
     installed = installed or version("hypercorn")
-    remedy = f'install a matching one with: pip install "hypercorn=={SUPPORTED}*"'
     if not installed.startswith(SUPPORTED):
-        raise StartError(f"hypercorn {installed} is installed, statusd is written for {SUPPORTED}*; {remedy}")
+        raise StartError(
+            f"hypercorn {installed} is installed, statusd is written for {SUPPORTED}*; {_REMEDY}"
+        )
     for owner, methods in _USED.items():
         for name, parameters in methods.items():
             method = getattr(owner, name, None)
             if method is None or tuple(inspect.signature(method).parameters) != parameters:
                 raise StartError(
-                    f"hypercorn {installed} is not as statusd expects it: {owner.__name__}.{name} differs; {remedy}"
+                    f"hypercorn {installed} is not as statusd expects it: {owner.__name__}.{name} differs; {_REMEDY}"
                 )
 
 
@@ -205,25 +214,21 @@ class _Protocol(H11Protocol):
     async def _create_stream(self, request: h11.Request) -> None:
         method = request.method.upper()
         target = origin_form(method, request.target)
-        headers = [pair for pair in request.headers if pair[0] not in {b"upgrade", b"host"}]
-        names = {name for name, _ in headers}
-        host = next((value for name, value in request.headers if name == b"host"), b"")
-        if not request.http_version.startswith(b"1."):
-            await self._refuse(505, method)
-        elif target is None or not is_host(host) or {b"content-length", b"transfer-encoding"} <= names:
-            # Both lengths at once is how requests are smuggled past a proxy (RFC 9112, section 6.3).
-            await self._refuse(400, method)
-        else:
-            # An Upgrade may be ignored (RFC 9110, section 7.8). A Host may be absent or empty, which the
-            # application's URL map does not take.
-            plain = h11.Request(
-                method=method,
-                target=target,
-                headers=[(b"host", host or b"localhost"), *headers],
-                # A higher minor version is served as the highest known one (RFC 9110, section 2.5).
-                http_version=min(request.http_version, b"1.1"),
-            )
-            await super()._create_stream(plain)
+        status = refusal(request.http_version, dict(request.headers))
+        if status or target is None:
+            await self._refuse(status or 400, method)
+            return
+        plain = h11.Request(
+            method=method,
+            target=target,
+            headers=[
+                pair for pair in request.headers if pair[0] != b"upgrade"
+            ],  # may be ignored (RFC 9110, section 7.8)
+            http_version=min(
+                request.http_version, b"1.1"
+            ),  # a higher minor version is served as ours (section 2.5)
+        )
+        await super()._create_stream(plain)
 
     async def _refuse(self, status_code: int, method: bytes) -> None:
         await self._send_error_response(status_code, with_body=method != b"HEAD")
@@ -274,7 +279,7 @@ class _Requests:
 
         async def deliver(message: Message) -> None:
             nonlocal is_begun
-            is_begun = True
+            is_begun = is_begun or message["type"] == "http.response.start"
             await self._wire.deliver(send, message)
 
         await self._edge.guard.run("request", partial(app, scope, receive, deliver))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -32,6 +33,26 @@ def origin_form(method: bytes, target: bytes) -> bytes | None:
     if not path and not query and method == b"OPTIONS":
         return ASTERISK
     return (path or b"/") + query
+
+
+def refusal(version: bytes, headers: Mapping[bytes, bytes]) -> int:
+    """Return the status code that refuses a request whatever it asks for, or 0.
+
+    Args:
+        version: such as ``1.1``.
+        headers: names in lower case.
+    """
+    if not version.startswith(b"1."):
+        return 505
+    host = headers.get(b"host")
+    if host is None and version > b"1.0":  # RFC 9112, section 3.2
+        return 400
+    if host is not None and not is_host(host):
+        return 400
+    if b"content-length" in headers and b"transfer-encoding" in headers:
+        # A proxy may have gone by the other length: this is how requests are smuggled (RFC 9112, section 6.3).
+        return 400
+    return 0
 
 
 def is_host(value: bytes) -> bool:
