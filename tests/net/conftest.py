@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable
 import attrs
 import pytest
 import trio
+from trio.testing import MockClock
+
 from statusd.net.http import HttpClient
 from statusd.net.names import Resolver
 from statusd.net.trace import Trace
-from trio.testing import MockClock
 
 Script = Callable[[trio.abc.Stream], Awaitable[None]]
 
@@ -23,7 +24,14 @@ class Server:
     accepted: int = 0
     ended: int = 0
     requests: list[bytes] = attrs.field(factory=list)
-    all_ended: trio.Event = attrs.field(factory=trio.Event)
+    seen: list = attrs.field(factory=list)
+    one_ended: trio.Event = attrs.field(factory=trio.Event)
+
+    async def until_ended(self, count: int = 1) -> None:
+        """Wait until `count` connections have come to their end."""
+        with trio.fail_after(50):
+            while self.ended < count:
+                await self.one_ended.wait()
 
     async def read_request(self, stream) -> bytes:
         """Return one request, or nothing when the client is gone."""
@@ -64,6 +72,8 @@ def serve(nursery):
                 pass
             finally:
                 server.ended += 1
+                server.one_ended.set()
+                server.one_ended = trio.Event()
                 await trio.aclose_forcefully(stream)
 
         if path:

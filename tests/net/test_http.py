@@ -4,6 +4,7 @@ import errno
 
 import pytest
 import trio
+
 from statusd.errors import ProbeError
 from statusd.net.http import HttpClient
 from statusd.net.limits import MAX_KEPT_AGE, MAX_KEPT_CONNECTIONS
@@ -108,9 +109,7 @@ async def test_a_body_may_end_with_the_connection(answering, client):
 async def test_a_kept_connection_that_the_server_closed_is_replaced(answering, client):
     server = await answering(OK, then_close=True)
     await client.get(url_of(server))
-    with trio.fail_after(5):
-        while not server.ended:
-            await trio.lowlevel.checkpoint()
+    await server.until_ended()
     assert (await client.get(url_of(server))).body == b"ok"
 
 
@@ -164,23 +163,19 @@ async def test_it_keeps_few_connections_and_closes_all_of_them(serve, client, an
     servers = [await answering(OK) for _ in range(MAX_KEPT_CONNECTIONS + 2)]
     for server in servers:
         await client.get(url_of(server))
-    with trio.fail_after(5):
-        while sum(server.ended for server in servers) < 2:
-            await trio.lowlevel.checkpoint()
+    for server in servers[:2]:
+        await server.until_ended()
     assert [server.ended for server in servers] == [1, 1] + [0] * MAX_KEPT_CONNECTIONS
     await client.aclose()
-    with trio.fail_after(5):
-        while not all(server.ended for server in servers):
-            await trio.lowlevel.checkpoint()
+    for server in servers:
+        await server.until_ended()
 
 
 async def test_a_connection_in_use_while_the_client_closes_is_not_kept(answering, client):
     server = await answering(OK)
     await client.aclose()
     await client.get(url_of(server))
-    with trio.fail_after(5):
-        while not server.ended:
-            await trio.lowlevel.checkpoint()
+    await server.until_ended()
 
 
 async def test_two_requests_at_a_time_do_not_share_a_connection(answering, client):

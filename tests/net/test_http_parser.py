@@ -6,6 +6,7 @@ import weakref
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from statusd.errors import ProbeError
 from statusd.net.http_parser import ResponseParser
 from statusd.net.limits import MAX_HEAD_BYTES, MAX_HEADER_FIELDS, MAX_INFORMATIONAL, max_wire_bytes

@@ -7,6 +7,7 @@ from typing import Final
 import httptools
 
 from statusd.errors import ProbeError
+from statusd.net.greeting import Greeting
 from statusd.net.limits import (
     MAX_HEAD_BYTES,
     MAX_HEADER_FIELDS,
@@ -14,8 +15,6 @@ from statusd.net.limits import (
     max_wire_bytes,
 )
 
-_GREETING: Final = b"HTTP/1."
-_TLS_ALERT: Final = b"\x15\x03"
 _BODYLESS: Final = frozenset({204, 304})  # RFC 9110, section 6.4.1
 
 
@@ -46,7 +45,7 @@ class ResponseParser:
         self._max_wire = max_wire_bytes(max_body)
         self._wire = 0
         self._head = 0
-        self._greeting = b""
+        self._greeting = Greeting(where)
         self._informational = 0
         self._fields: list[tuple[bytes, bytes]] = []
         self._field_count = 0
@@ -82,8 +81,7 @@ class ResponseParser:
         self._wire += len(data)
         if self._wire > self._max_wire:
             raise self._too_large(f"an answer of over {self._max_wire} bytes")
-        if len(self._greeting) < len(_GREETING):
-            self._greet(data)
+        self._greeting.take(data)
         if self.has_head:
             self._parse(data)
             return
@@ -118,14 +116,6 @@ class ResponseParser:
     def dispose(self) -> None:
         """Let go of the parser, which holds this object, so that no cycle is left to the garbage collector."""
         self._parser = None
-
-    def _greet(self, data: bytes) -> None:
-        # llhttp takes RTSP/ and ICE/ as well, and blank lines first
-        self._greeting += data[: len(_GREETING) - len(self._greeting)]
-        if self._greeting.startswith(_TLS_ALERT):
-            raise self._broken("it speaks TLS there, so use the scheme with TLS")
-        if not _GREETING.startswith(self._greeting):
-            raise self._broken("another kind of server listens there")
 
     def _parse(self, data: bytes | memoryview) -> None:
         assert self._parser is not None

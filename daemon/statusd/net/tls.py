@@ -94,7 +94,7 @@ def tls_error(error: ssl.SSLError, where: str) -> ProbeError:
     """Return what `error` means for the TLS connection to `where`."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return ProbeError("tls_failed", _refused_certificate(error, where))
-    reason = error.reason or ""
+    reason = getattr(error, "reason", None) or ""  # only errors that OpenSSL itself reports have one
     if reason in _NOT_TLS:
         sentence = f"{where} does not speak TLS: use the scheme without TLS, or another port."
     elif reason in _OLD_TLS:

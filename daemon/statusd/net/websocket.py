@@ -13,6 +13,7 @@ from wsproto.events import AcceptConnection, CloseConnection, Event, RejectConne
 from wsproto.utilities import ProtocolError
 
 from statusd.errors import ProbeError
+from statusd.net.greeting import Greeting
 from statusd.net.http_request import TLS_SCHEMES, endpoint_of, masked, request_fields, target
 from statusd.net.limits import CLOSE_WAIT, MAX_CLOSING_BYTES, MAX_HEAD_BYTES, MAX_INFORMATIONAL
 from statusd.net.names import Resolver
@@ -105,10 +106,12 @@ class _Session:
         """Return the status code of the final answer."""
         where = self._connection.where
         self._trace.enter(f"waiting for {where} to answer the WebSocket handshake")
+        greeting = Greeting(where)
         while True:
             data = await self._receive()
             if not data:
                 raise ProbeError("connection_lost", f"{where} closed the connection without an answer.")
+            greeting.take(data)
             room = MAX_HEAD_BYTES - self._head
             self._head += len(data)
             status = self._answer(self._feed(data[:room]))
