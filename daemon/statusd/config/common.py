@@ -25,7 +25,7 @@ def within(least: float, most: float) -> Callable[[object, object, float | None]
 
     def validate(_instance: object, _attribute: object, seconds: float | None) -> None:
         if seconds is not None and not least <= seconds <= most:
-            raise ValueError(f"is out of range; expected {least:g} to {most:g} seconds")
+            raise ValueError(f"is out of range; expected {least:.10g} to {most:.10g} seconds")
 
     return validate
 

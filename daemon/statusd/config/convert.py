@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
+import msgspec.inspect
 
 from statusd.config.findings import Findings
 from statusd.config.interpolate import BROKEN, Expanded
@@ -221,6 +222,8 @@ def _other(value: object, wanted: Any, path: str, findings: Findings, written: o
     if value is BROKEN:
         return BROKEN
     try:
+        if isinstance(msgspec.inspect.type_info(wanted), msgspec.inspect.CustomType):
+            raise _not_understood(wanted)
         return msgspec.convert(value, wanted, strict=True)
     except msgspec.ValidationError as error:
         findings.mistake(

@@ -16,7 +16,7 @@ from statusd.config.urls import shown_url
 from statusd.config.wording import below, shown, suggestion
 from statusd.errors import OptionError, PluginError
 from statusd.plugin.options import HELP, INTERNAL
-from statusd.values import Secret, Url
+from statusd.values import Url
 
 
 @attrs.frozen(kw_only=True)
@@ -209,10 +209,9 @@ def _about(key: Key, written: object, message: str) -> str:
     if written is attrs.NOTHING:
         return f"not set, and its default {message}"
     message = _as_written(message, written)
-    if isinstance(written, dict | list) or repr(key.attribute.name) in message or shown(written) in message:
+    repeated = isinstance(written, str) and shown(written) in message
+    if repeated or isinstance(written, dict | list) or repr(key.attribute.name) in message:
         return message
-    if mentions(key.type, Secret):
-        return f"the secret {message}"
     if isinstance(written, str) and mentions(key.type, Url):
         return f"{shown_url(written)} {message}"
     return f"{shown(written)} {message}"

@@ -152,14 +152,16 @@ _PROBLEMS: Final = {
         "may not be read by statusd",
         "give the user it runs as the right to, or use a credential",
     ),
-    errno.EISDIR: ("is a directory", "name the file that holds the secret"),
 }
 
 
 def _read(name: str) -> bytes | None:
     """Return at most one byte more than `MAX_SIZE`; None for what is no regular file (a FIFO would block)."""
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor, which Path cannot open
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
-        return file.read(MAX_SIZE + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_SIZE + 1)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,257 @@
+"""Secrets: by reference only, read with care, known to the redactor, and never in a message."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from statusd import Secret, Url
+from statusd.config.findings import Findings
+from statusd.config.interpolate import BROKEN, expand
+from statusd.config.secrets import MAX_SIZE
+from statusd.config.urls import read_url, secret_span
+from statusd.config.wording import mask_userinfo, quoted
+
+FORMS = '{ env = "NAME" }, { credential = "name" } or { file = "/path" }'
+
+
+@pytest.fixture
+def read(resolved):
+    """Return (what `api_key` became, secrets, faults) of a source with that key."""
+
+    def read(reference, environ=None):
+        found = resolved(f'[sources.x]\nplugin = "everything"\napi_key = {reference}', environ)
+        [source] = found.sources
+        assert source.fault == (("secret_unreadable", found.faults[0][1]) if found.faults else None)
+        return source.options["api_key"], found.secrets, found.faults
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("value", "content"),
+    [("s3cret", b"s3cret"), ("s3cret", b"s3cret\n"), ("s3cret", b"s3cret\r\n"), (" a b ", b" a b \n")],
+)
+def test_a_file_gives_its_text_without_the_line_break_at_its_end(read, tmp_path, value, content):
+    (tmp_path / "key").write_bytes(content)
+    key, secrets, faults = read(f'{{ file = "{tmp_path}/key" }}')
+    assert (key, faults) == (Secret(value), ())
+    assert value in secrets
+
+
+def test_a_credential_is_a_file_in_the_directory_that_systemd_names(read, tmp_path):
+    (tmp_path / "omnirt-key").write_text("s3cret\n")
+    key, _, faults = read('{ credential = "omnirt-key" }', {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert (key, faults) == (Secret("s3cret"), ())
+
+
+def test_a_variable_gives_its_value_and_an_unset_or_empty_one_gives_no_key(read, resolved):
+    assert read('{ env = "KEY" }', {"KEY": "s3cret"})[0] == Secret("s3cret")
+    assert read('{ env = "${NAME}" }', {"KEY": "s3cret", "NAME": "KEY"})[0] == Secret("s3cret")
+    assert read('{ env = "KEY" }') == (None, (), ())
+    assert read('{ env = "KEY" }', {"KEY": ""}) == (None, (), ())
+    text = '[sources.x]\nplugin = "everything"\ntoken = { env = "KEY" }'
+    assert resolved(text).sources[0].options == {"token": Secret("")}
+
+
+def test_a_secret_and_its_percent_encoded_form_are_known_unless_too_short_to_be_found(read):
+    assert set(read('{ env = "KEY" }', {"KEY": "s3/cret"})[1]) == {"s3/cret", "s3%2Fcret"}
+    assert read('{ env = "KEY" }', {"KEY": "abc"})[1] == ()
+
+
+def test_the_configuration_shows_no_secret(resolved):
+    text = (
+        '[sources.x]\nplugin = "everything"\nurl = "${URL}"\napi_key = { env = "KEY" }\n'
+        'text = "${KEY}"\n[sinks.journal]\ntoken = { env = "KEY" }'
+    )
+    environ = {"KEY": "s3cret", "URL": "http://u:pa55@h/"}
+    assert not {"s3cret", "pa55"} & set(repr(resolved(text, environ)).replace("'", " ").split())
+    assert "s3cret" not in repr(resolved(text, environ))
+    assert "pa55" not in repr(resolved(text, environ))
+
+
+def test_what_cannot_be_read_is_a_fault_of_the_surroundings_with_the_remedy(read, tmp_path):
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "binary").write_bytes(b"\xff")
+    (tmp_path / "big").write_bytes(b"x" * (MAX_SIZE + 1))
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name, expected in (
+        ("absent", "does not exist; create it, or correct the path."),
+        ("empty/x", "does not exist; create it, or correct the path."),
+        ("", "is no regular file; name the file that holds the secret."),
+        ("fifo", "is no regular file; name the file that holds the secret."),
+        ("loop", "cannot be read; correct the path."),
+        ("empty", "is empty; write the secret into it, or remove the key."),
+        ("binary", "is not UTF-8; write the secret as text."),
+        ("big", "is over 65536 bytes; name the file that holds only the secret."),
+    ):
+        key, secrets, faults = read(f'{{ file = "{tmp_path}/{name}" }}')
+        assert faults == (("sources.x.api_key", f"The file {quoted(f'{tmp_path}/{name}')} {expected}"),)
+        assert (key, secrets) == (None, ())
+
+
+def test_a_file_without_permission_is_a_fault(read, monkeypatch):
+    def refuse(*_arguments):
+        raise PermissionError(13, "refused")
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert read('{ file = "/key" }')[2] == (
+        (
+            "sources.x.api_key",
+            (
+                'The file "/key" may not be read by statusd; '
+                "give the user it runs as the right to, or use a credential."
+            ),
+        ),
+    )
+
+
+def test_a_credential_without_its_directory_is_a_fault(read, tmp_path):
+    assert read('{ credential = "k" }')[2] == (
+        (
+            "sources.x.api_key",
+            (
+                'The credential "k" is not there, since $CREDENTIALS_DIRECTORY is not set; '
+                "add LoadCredential=k:/path to the systemd unit."
+            ),
+        ),
+    )
+    absent = read('{ credential = "k" }', {"CREDENTIALS_DIRECTORY": str(tmp_path)})[2]
+    assert absent == (
+        ("sources.x.api_key", 'The credential "k" does not exist; create it, or correct the path.'),
+    )
+
+
+def test_a_variable_that_is_not_utf8_is_a_fault(read):
+    assert read('{ env = "KEY" }', {"KEY": "\udcff"})[2] == (
+        ("sources.x.api_key", "The value of the variable KEY is not UTF-8; correct it."),
+    )
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ('"s3cret"', f"api_key: a secret is given by reference, found a string; write {FORMS}"),
+        ("12345", f"api_key: a secret is given by reference, found an integer; write {FORMS}"),
+        ('["s3cret"]', f"api_key: a secret is given by reference, found an array; write {FORMS}"),
+        ('"${KEY}"', 'api_key: a secret is given by reference; write { env = "KEY" }'),
+        ('"${KEY:-}"', 'api_key: a secret is given by reference; write { env = "KEY" }'),
+        ('"${KEY:-s3cret}"', f"api_key: a secret is given by reference, found a string; write {FORMS}"),
+        ("{}", f"api_key: a secret wants exactly one of {FORMS}; found none"),
+        (
+            '{ env = "A", file = "/s3cret" }',
+            f'api_key: a secret wants exactly one of {FORMS}; found "env" and "file"',
+        ),
+        ('{ value = "s3cret" }', 'api_key.value: unknown key; expected "credential", "env" or "file"'),
+        ('{ fiel = "/s3cret" }', 'api_key.fiel: unknown key; did you mean "file"?'),
+        ("{ env = 1 }", "api_key.env: expected a string, found the integer 1"),
+        (
+            '{ env = "s3cret-key" }',
+            'api_key.env: not the name of a variable; write one such as "OMNIRT_API_KEY"',
+        ),
+        (
+            '{ credential = "../s3cret" }',
+            'api_key.credential: not the name of a credential; write one without "/", as in LoadCredential= of the unit',
+        ),
+        ('{ file = "s3cret" }', 'api_key.file: not an absolute path; write it from "/" on'),
+    ],
+)
+def test_anything_but_a_sound_reference_is_a_mistake_that_shows_nothing_of_it(
+    one_mistake, reference, message
+):
+    assert one_mistake(f"api_key = {reference}", {"KEY": "s3cret"}) == message
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\u0000b", "x" * 256])
+def test_no_credential_name_leads_out_of_the_directory(one_mistake, name):
+    assert one_mistake(f'api_key = {{ credential = "{name}" }}').startswith(
+        "api_key.credential: not the name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ("${URL}", {"URL": "http://u:pa55@h/"}),
+        ("http://u:${PW}@h/", {"PW": "pa55"}),
+        ("http://${U}@h/", {"U": "pa55"}),
+        ("http://u:p${PW}@h/", {"PW": "a55"}),
+        ("http://${U:-}:${P:-}@h/", {}),
+    ],
+)
+def test_userinfo_may_come_from_the_environment(options, text, environ):
+    assert options(f'url = "{text}"', environ)["url"].host == "h"
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ("http://u:pa55@h/", {}),
+        ("http://pa55@h/", {}),
+        ("http://:pa55@h/", {}),
+        ("http://u:pa55@${H}/", {"H": "h"}),
+        ("http://${U}:pa55@h/", {"U": "u"}),
+        ("${URL:-http://u:pa55@h/}", {}),
+        ("http://u:pa55@x@h/", {}),
+    ],
+)
+def test_userinfo_in_the_file_is_a_mistake_that_does_not_show_it(one_mistake, text, environ):
+    message = one_mistake(f'url = "{text}"', environ)
+    assert "pa55" not in message
+    assert message.endswith(
+        "holds a user name or password, which must not stand in the file; write ${VARIABLE} in its place"
+    )
+
+
+def test_the_password_key_is_the_remedy_where_there_is_one(mistakes):
+    [mistake] = mistakes('[sources.q]\nplugin = "wanting"\nurl = "redis://:pa55@h:1/0"')
+    assert mistake == (
+        'sources.q.url: "redis://***@h:1/0" holds a user name or password, which must not stand in the file; '
+        'write ${VARIABLE} in its place or use the key "password"'
+    )
+
+
+def test_every_form_of_a_urls_secret_is_known(resolved):
+    text = '[sources.x]\nplugin = "everything"\nurl = "${URL}"\nmirrors = ["${TOKEN}"]'
+    environ = {"URL": "http://user:pa%2F55@h", "TOKEN": "http://t0ken@h"}
+    assert {"pa/55", "pa%2F55", "dXNlcjpwYS81NQ==", "t0ken"} <= set(resolved(text, environ).secrets)
+
+
+def test_a_query_is_not_shown(one_mistake):
+    assert one_mistake('url = "ftp://h/?key=pa55"') == (
+        'url: "ftp://h/?***" has the scheme "ftp://"; expected "http://", "https://"'
+    )
+
+
+word = st.text(alphabet="abcXYZ019._~-", min_size=1, max_size=8)
+
+
+@settings(deadline=None)
+@given(word, word, word, st.sampled_from(["", "/", "/a@b", "?q=@", "#@"]))
+def test_the_secret_of_a_url_is_found_where_the_parser_finds_it(user, password, host, rest):
+    text = f"http://{user}:{password}@{host}{rest}"
+    start, end = secret_span(text)
+    assert text[start:end] == password == Url.parse(text).password.reveal()
+    assert secret_span(f"http://{host}{rest}") is None
+
+
+@settings(deadline=None)
+@given(word, word, word, st.booleans())
+def test_a_url_is_taken_exactly_when_its_secret_is_the_environments(user, password, host, is_expanded):
+    password = f"pa55{password}"
+    written = f"http://{user}:{'${PW}' if is_expanded else password}@{host}"
+    findings = Findings(environ={})
+    url = read_url(expand(written, {"PW": password}), "x", findings)
+    assert (url is BROKEN) is not is_expanded
+    assert bool(findings.mistakes) is not is_expanded
+    assert not any("pa55" in str(mistake) for mistake in findings.mistakes)
+
+
+@settings(deadline=None)
+@given(st.text(), st.text())
+def test_what_stands_before_an_at_sign_is_never_shown(before, after):
+    assert mask_userinfo(f"{before}@{after}").rpartition("@")[0].rpartition("://")[2] == "***"
