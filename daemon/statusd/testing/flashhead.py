@@ -28,7 +28,7 @@ class FlashHead(Upstream):
     """A WebSocket server (RFC 6455) that opens sessions and waits for the client to close them.
 
     Attributes:
-        path: where the WebSocket lives; another path gets 404.
+        path: where the WebSocket lives, with or without a slash at its end; another path gets 404.
         plain_status: the answer to a GET that asks for no upgrade: 426, or 404 from older stacks.
         is_single: whether one session at a time is all it takes; a further handshake gets 503.
         is_taken: whether some other client holds the session, for `is_single`.
@@ -50,7 +50,7 @@ class FlashHead(Upstream):
 
     def respond(self, request: Request) -> Response:
         """Answer what is no handshake for the right path."""
-        if request.path != self.path:
+        if request.path.rstrip("/") != self.path.rstrip("/"):
             return Response.text("Not Found", 404)
         if self.plain_status == 426:
             return Response(
@@ -64,7 +64,8 @@ class FlashHead(Upstream):
     async def answer(self, exchange: Exchange) -> None:
         """Open a session for a handshake, and keep it until the client closes it."""
         request = exchange.request
-        if request.headers.get("upgrade", "").lower() != "websocket" or request.path != self.path:
+        is_here = request.path.rstrip("/") == self.path.rstrip("/")
+        if request.headers.get("upgrade", "").lower() != "websocket" or not is_here:
             await exchange.send_response(self.respond(request))
             return
         exchange.is_last = True

