@@ -24,6 +24,7 @@ from statusd import (
     parse_json,
     schemes,
 )
+from statusd_plugins.common_keys import body_size
 from statusd_plugins.http_answers import (
     USUAL_WORDS,
     Expectation,
@@ -33,7 +34,7 @@ from statusd_plugins.http_answers import (
     model_ids,
     printable,
 )
-from statusd_plugins.http_keys import a_header_name, a_path, a_size, codes, header_fields
+from statusd_plugins.http_keys import a_header_name, a_path, codes, header_fields
 from statusd_plugins.http_presets import PRESETS, Preset, refusal
 from statusd_plugins.json_pointer import Pointer, a_pointer, pointers
 
@@ -99,7 +100,7 @@ class HttpHealthSource(HttpSource):
     headers: dict[str, str] = option(
         factory=dict, validator=header_fields, help="Further header fields, shown in the configuration."
     )
-    max_body: int = option(1 << 20, validator=a_size, help="Bytes of a body that are read.")
+    max_body: int = option(1 << 20, validator=body_size, help="Bytes of a body that are read.")
 
     def __attrs_post_init__(self) -> None:
         """Want keys that go together, and no costly request."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-MAX_BODY: Final = 16 << 20
-"""Bytes; JSON of this size keeps the loop busy for some 50 ms."""
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2
 _OWN_HEADERS: Final = frozenset(
     {
@@ -37,12 +35,6 @@ def a_path(_instance: object, _attribute: object, path: str | None) -> None:
     """Want an absolute path, percent-encoded, or nothing."""
     if path and (not path.startswith("/") or not path.isascii() or any(char <= " " for char in path)):
         raise ValueError('is no path: it begins with "/" and is percent-encoded')
-
-
-def a_size(_instance: object, _attribute: object, size: int) -> None:
-    """Want a size that the loop can bear."""
-    if not 0 < size <= MAX_BODY:
-        raise ValueError(f"must be from 1 to {MAX_BODY} bytes")
 
 
 def a_header_name(_instance: object, _attribute: object, name: str) -> None:

@@ -21,7 +21,7 @@ from statusd import (
     parse_object,
     schemes,
 )
-from statusd_plugins.paths import plain_path
+from statusd_plugins.common_keys import plain_path
 
 MODELS_PATH: Final = "/v1/audio2video/models"
 LEGACY_MODELS_PATH: Final = "/v1/avatar/models"

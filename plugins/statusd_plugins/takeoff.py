@@ -23,11 +23,10 @@ from statusd import (
     hookimpl,
     option,
     parse_object,
-    positive,
     problem,
     schemes,
 )
-from statusd_plugins.paths import plain_path
+from statusd_plugins.common_keys import body_size, plain_path
 from statusd_plugins.takeoff_readers import reports, understand
 from statusd_plugins.takeoff_redaction import pointers_into_the_body, redacted
 
@@ -56,7 +55,7 @@ class TakeoffSource(HttpSource):
         "/status", validator=plain_path, help="Path of the status endpoint, appended to `url`."
     )
     max_body: int = option(
-        1 << 20, validator=positive, help="Bytes of body after which the answer counts as `too_large`."
+        1 << 20, validator=body_size, help="Bytes of body after which the answer counts as `too_large`."
     )
     redact: tuple[str, ...] = option(
         (),

@@ -18,7 +18,6 @@ from statusd.config.settings import read_settings
 from statusd.plugin import hookspecs, loading, validation
 from statusd.runtime import lag, sinks
 from statusd.testing import FakeContext, FakeHttp, FakeResponse
-from statusd.web import documents
 from statusd_plugins import http_answers
 from statusd_plugins.http_presets import PRESETS
 
@@ -146,7 +145,7 @@ def test_everything_on_a_source_is_in_the_guide():
         ("path | {} segments", validation.MAX_SEGMENTS),
         ("segments, {} characters", validation.MAX_PATH),
         ("payload | {} bytes", validation.MAX_PAYLOAD),
-        ("body may have {} bytes", documents.MAX_BODY),
+        ("body may have {} bytes", validation.MAX_PAYLOAD),
         ("a queue of {}", sinks.QUEUE),
         ("held the loop for {} s", lag.THRESHOLD),
     ],

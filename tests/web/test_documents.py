@@ -5,7 +5,9 @@ import pytest
 
 from statusd import Document, Node, Snapshot, Status, View
 from statusd.errors import StartError
-from statusd.web.documents import MAX_BODY, Documents
+from statusd.plugin.validation import MAX_PAYLOAD
+from statusd.plugin.validation import MAX_PAYLOAD
+from statusd.web.documents import Documents
 from tests.web.client import CONTEXT, MODELS, ROOT, documents, snapshot
 
 
@@ -177,7 +179,7 @@ def test_a_failure_of_another_kind_is_told_again():
         b"bytes",
         Document(body="text"),
         Document(body=bytearray(b"x")),
-        Document(body=b"x" * (MAX_BODY + 1)),
+        Document(body=b"x" * (MAX_PAYLOAD + 1)),
         Document(body=b"", status=True),
         Document(body=b"", status="200"),
         Document(body=b"", status=199),

@@ -27,8 +27,8 @@ MAX_PATH: Final = 512
 """Characters of a part's path."""
 MAX_SEGMENTS: Final = 8
 """Segments of a part's path."""
-MAX_PAYLOAD: Final = 64 << 20
-"""Bytes of a payload."""
+MAX_PAYLOAD: Final = 16 << 20
+"""Bytes of a payload, and of a document made of it."""
 
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]*")
 _SEGMENT: Final = re.compile(r"(?!\.{1,2}$)(?:[A-Za-z0-9_.~-]|%[0-9A-F]{2})+")

@@ -13,13 +13,11 @@ import attrs
 from statusd.errors import StartError
 from statusd.model.snapshot import Snapshot
 from statusd.plugin.contracts import Document, View, problem
+from statusd.plugin.validation import MAX_PAYLOAD
 from statusd.web.statetree import render_state
 from statusd.web.target import canonical
 
 log = logging.getLogger("statusd.web")
-
-MAX_BODY: Final = 8 << 20
-"""Bytes beyond which a view's document is refused."""
 
 CORE: Final = "statusd"
 """Who claims the paths of the daemon itself, in error messages."""
@@ -208,8 +206,8 @@ def _valid(document: Any) -> Document:
         raise InvalidDocumentError(f"it returned {type(document).__name__}, not Document")
     given: Any = document  # its fields are what a plugin put there
     status, body, content_type = given.status, given.body, given.content_type
-    if not isinstance(body, bytes) or len(body) > MAX_BODY:
-        raise InvalidDocumentError(f"its body is not bytes, or over {MAX_BODY} bytes")
+    if not isinstance(body, bytes) or len(body) > MAX_PAYLOAD:
+        raise InvalidDocumentError(f"its body is not bytes, or over {MAX_PAYLOAD} bytes")
     is_code = isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 599
     if not is_code or status in _NO_BODY:
         raise InvalidDocumentError("its status is no status code from 200 to 599 that goes with a body")
