@@ -165,7 +165,7 @@ async def test_a_listener_that_never_accepts_is_a_timeout(client, trace, patient
     assert trace.phase.startswith("waiting for the first byte")
 
 
-async def test_a_hung_unix_server_with_a_full_backlog_is_a_timeout(client, trace, patient_clock, tmp_path):
+async def test_a_hung_unix_server_with_a_full_backlog_is_a_timeout(client, trace, autojump_clock, tmp_path):
     path = str(tmp_path / "s")
     with trio.socket.socket(trio.socket.AF_UNIX) as sock:
         await sock.bind(path)

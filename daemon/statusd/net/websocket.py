@@ -160,15 +160,14 @@ class _Session:
         failure: Exception | None = None
         events: list[Event] = []
         try:
-            self._protocol.receive_data(data)
-        except _BROKEN as error:
-            failure = error
-        try:
-            events.extend(self._protocol.events())
+            try:
+                self._protocol.receive_data(data)
+            finally:
+                events.extend(self._protocol.events())
         except _BROKEN as error:
             failure = error
         # a status that was read before is the answer, however garbled the body behind it
-        if failure is not None and not any(isinstance(event, RejectConnection) for event in events):
+        if failure is not None and not any(_is_final(event) for event in events):
             raise ProbeError("protocol_error", f"{where} does not answer as a WebSocket server.") from failure
         if any(isinstance(event, CloseConnection) for event in events):
             if self._protocol.state in {ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING}:
@@ -182,10 +181,14 @@ class _Session:
             if isinstance(event, AcceptConnection):
                 return 101
             if isinstance(event, RejectConnection):
-                if event.status_code >= 200:
+                if _is_final(event):
                     return event.status_code
                 self._informational += 1
                 if self._informational > MAX_INFORMATIONAL:
                     where = self._connection.where
                     raise ProbeError("too_large", f"{where} sends over {MAX_INFORMATIONAL} interim answers.")
         return None
+
+
+def _is_final(event: Event) -> bool:
+    return isinstance(event, RejectConnection) and event.status_code >= 200
