@@ -1,11 +1,11 @@
 import logging
+import sys
 
 import attrs
 import pytest
 
 from statusd import Document, Node, Snapshot, Status, View
 from statusd.errors import StartError
-from statusd.plugin.validation import MAX_PAYLOAD
 from statusd.plugin.validation import MAX_PAYLOAD
 from statusd.web.documents import Documents
 from tests.web.client import CONTEXT, MODELS, ROOT, documents, snapshot
@@ -156,6 +156,24 @@ def test_a_view_that_fails_later_keeps_its_last_document_and_tells_when_it_works
         ("example", "/example", None),
     ]
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+
+
+def test_a_view_that_exits_does_not_end_the_daemon():
+    served, told = opened(view_of(lambda *_: sys.exit("enough")))
+    assert served.get("/example").status == 500
+    assert len(told.said) == 1
+
+
+def test_a_tree_that_cannot_be_written_is_a_500_and_no_views_fault(caplog):
+    facts = {}
+    facts["self"] = facts
+    hub = Hub(root=Node(status=Status.OK, facts=facts))
+    served, told = opened(hub=hub)
+    assert served.get("/state").status == 500
+    hub.root, hub.version = ROOT, 2
+    assert served.get("/state").status == 200
+    assert told.said == []
+    assert "RecursionError" in caplog.text
 
 
 def test_a_failure_of_another_kind_is_told_again():

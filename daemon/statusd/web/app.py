@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from types import TracebackType
-from typing import Final, TypeAlias
+from typing import Any, Final
 
 from quart import Response, request
 from quart.wrappers.base import BaseRequestWebsocket
@@ -21,20 +20,19 @@ from statusd.web.problems import http_problem
 METHODS: Final = ("GET", "HEAD", "OPTIONS")
 ALLOW: Final = ", ".join(METHODS)
 
-_ExcInfo: TypeAlias = (
-    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-)
-
 
 class App(QuartTrio):
     """Quart, with its log lines in the daemon's log."""
 
     guard: Guard
 
-    def log_exception(self, exception_info: _ExcInfo) -> None:
-        """Log a failed request, in place of Quart's own log with its own format and thread."""
-        if exception_info[1] is not None:
-            self.guard.note("request", exception_info[1])
+    def log_exception(self, *about: Any) -> None:
+        """Log a failed request, in place of Quart's own log with its own format and thread.
+
+        Args:
+            about: the exception triple; from Quart 0.23 on after the request's context.
+        """
+        self.guard.note("request", about[-1][1])
 
     def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
         """Bind the URL map without the ``Host``: no route depends on it, and Quart fails on many valid ones."""

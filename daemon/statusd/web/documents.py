@@ -131,14 +131,17 @@ class Documents:
             try:
                 page.document = _valid(page.render(snapshot))
                 page.is_rendered = True
-            except Exception as error:  # noqa: BLE001  # a view is a plugin's; its fault must not become a client's
+            except (
+                Exception,
+                SystemExit,
+            ) as error:  # a view is a plugin's; its fault must not become a client's
                 self._failed(page, path, error)
             else:
                 self._works(page, path)
         assert page.document is not None
         return page.document
 
-    def _failed(self, page: _Page, path: str, error: Exception) -> None:
+    def _failed(self, page: _Page, path: str, error: BaseException) -> None:
         cause = _cause(error)
         if page.document is None:
             page.document = problem(
@@ -152,13 +155,15 @@ class Documents:
         page.cause = cause
         kept = "its last document is served" if page.is_rendered else "an error is served"
         log.error('The view "%s" failed at %s: %s; %s.', page.owner, path, cause[0], kept, exc_info=error)
-        self._on_view_failed(page.owner, path, f"The view raised {cause[0]} for {path}; {kept}.")
+        if page.owner != CORE:
+            self._on_view_failed(page.owner, path, f"The view raised {cause[0]} for {path}; {kept}.")
 
     def _works(self, page: _Page, path: str) -> None:
         if page.cause is not None:
             page.cause = None
             log.info('The view "%s" works again at %s.', page.owner, path)
-            self._on_view_failed(page.owner, path, None)
+            if page.owner != CORE:
+                self._on_view_failed(page.owner, path, None)
 
     def _paths(self, view: View) -> tuple[str, ...]:
         try:
@@ -166,7 +171,7 @@ class Documents:
             for path in paths:
                 if not isinstance(path, str) or not _PATH.fullmatch(path):
                     raise InvalidPathError(f"{path!r} is not a URL path such as /models")  # noqa: TRY301  # one place contains it all
-        except Exception as error:  # as for rendering: the other views are served
+        except (Exception, SystemExit) as error:  # as for rendering: the other views are served
             name = _name(view)
             log.error('The view "%s" is left out: it did not say its paths.', name, exc_info=error)  # noqa: TRY400  # exc_info is given
             self._on_view_failed(name, "", f"The view is left out: {type(error).__name__} from its paths().")
@@ -220,7 +225,7 @@ def _name(view: View) -> str:
     return str(getattr(view, "name", "") or type(view).__name__)
 
 
-def _cause(error: Exception) -> _Cause:
+def _cause(error: BaseException) -> _Cause:
     """Return what tells one failure from another: not its text, which may count or carry the time."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
