@@ -179,6 +179,8 @@ def test_long_and_unprintable_values_are_cut_and_escaped(one_mistake):
         (8000, Port, 8000),
         (5, Annotated[int, msgspec.Meta(ge=1)], 5),
         (["a"], Annotated[list[str], "names"], ["a"]),
+        (5, Annotated[int, {"unhashable": 1}], 5),
+        ([5], list[Annotated[int, {"unhashable": 1}]], [5]),
         ("red", Colour, Colour.RED),
         (2, Literal[1, 2], 2),
         (Expanded("2", "${N}"), int | str, 2),
@@ -197,6 +199,7 @@ def test_further_types_that_plugins_may_declare(value, wanted, expected):
         (True, Literal[1, 2], "x: expected 1 or 2, found the boolean true"),
         ("a", int | bool, 'x: expected an integer or a boolean, found the string "a"'),
         ({}, int | list[int], "x: expected an integer or an array of integers, found a table"),
+        ("a", list[Annotated[int, []]], 'x: expected an array, found the string "a"; write it in brackets'),
         ({"env": 1}, str | Secret, "x.env: expected a string, found the integer 1"),
     ],
 )
@@ -216,7 +219,7 @@ def test_what_is_broken_already_is_not_told_again():
         assert findings.mistakes == []
 
 
-@pytest.mark.parametrize("wanted", [type("Odd", (), {}), set[list[int]], "Unresolved"])
+@pytest.mark.parametrize("wanted", [type("Odd", (), {}), set[list[int]], "Unresolved", [1]])
 def test_a_type_that_no_value_can_have_is_the_plugins_fault(wanted):
     with pytest.raises(PluginError, match="which no configuration value can have") as caught:
         converted([[1]], wanted)

@@ -13,7 +13,16 @@ import msgspec.inspect
 
 from statusd.config.findings import Findings
 from statusd.config.interpolate import BROKEN, Expanded
-from statusd.config.keytypes import ARRAYS, SCALARS, TABLES, base_of, kinds_of, type_words, unwrapped
+from statusd.config.keytypes import (
+    ARRAYS,
+    SCALARS,
+    TABLES,
+    base_of,
+    is_scalar,
+    kinds_of,
+    type_words,
+    unwrapped,
+)
 from statusd.config.secrets import read_secret
 from statusd.config.urls import read_url
 from statusd.config.wording import (
@@ -48,7 +57,7 @@ def convert(value: object, wanted: Any, path: str, findings: Findings) -> Any:
     if value is BROKEN:
         return BROKEN
     wanted = unwrapped(wanted)
-    if wanted in {Any, object}:
+    if wanted is Any or wanted is object:
         return plain(value)
     origin = get_origin(wanted)
     if origin is Annotated:
@@ -57,7 +66,7 @@ def convert(value: object, wanted: Any, path: str, findings: Findings) -> Any:
         return _union(value, wanted, path, findings)
     if wanted is Secret:  # before the type is looked at: a secret written as a string must not be shown
         return read_secret(value, path, findings)
-    if isinstance(value, Expanded) and wanted in {int, float, bool}:
+    if isinstance(value, Expanded) and any(wanted is one for one in (int, float, bool)):
         value = _from_text(value, wanted)
     if kind(value) not in kinds_of(wanted):
         findings.mistake(path, _mismatch(value, wanted))
@@ -88,7 +97,7 @@ def _converter(wanted: Any) -> Callable[[Any, Any, str, Findings], Any]:
         return _array
     if base_of(wanted) in TABLES:
         return _table
-    return _scalar if wanted in SCALARS else _other
+    return _scalar if is_scalar(wanted) else _other
 
 
 def _mismatch(value: object, wanted: Any) -> str:
@@ -211,7 +220,7 @@ def _annotated(value: object, wanted: Any, path: str, findings: Findings) -> Any
     """Convert to the annotated type, then hold it against its constraints (`msgspec.Meta`)."""
     base = get_args(wanted)[0]
     converted = convert(value, base, path, findings)
-    if converted is BROKEN or unwrapped(base) not in SCALARS or base in {Url, Secret}:
+    if converted is BROKEN or not is_scalar(unwrapped(base)) or base is Url or base is Secret:
         return converted
     return _other(converted, wanted, path, findings, value)
 

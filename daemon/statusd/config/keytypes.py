@@ -38,15 +38,21 @@ def unwrapped(wanted: Any) -> Any:
         wanted = inner
 
 
+def is_scalar(wanted: Any) -> bool:
+    """Whether `wanted` is a type of single values; type forms need not be hashable, so only classes are looked up."""
+    return isinstance(wanted, type) and wanted in SCALARS
+
+
 def base_of(wanted: Any) -> Any:
-    """Return the class of a container type; generics of `collections.abc` are their own origin."""
-    return get_origin(wanted) or wanted
+    """Return the class of a container type, or None where `wanted` is no class at all."""
+    base = get_origin(wanted) or wanted
+    return base if isinstance(base, type) else None
 
 
 def kinds_of(wanted: Any) -> tuple[str, ...]:
     """Return the TOML types that a value for `wanted` may have."""
     wanted = unwrapped(wanted)
-    if wanted in SCALARS:
+    if is_scalar(wanted):
         return SCALARS[wanted]
     origin = get_origin(wanted)
     if origin is Annotated:
@@ -79,7 +85,7 @@ def type_words(wanted: Any) -> str:
     if origin in {Union, types.UnionType}:
         return one_of(type_words(member) for member in get_args(wanted) if member is not type(None))
     inner = [argument for argument in get_args(wanted) if argument is not Ellipsis]
-    if base_of(wanted) in ARRAYS and len(set(inner)) == 1 and inner[0] in SCALARS:
+    if base_of(wanted) in ARRAYS and inner and is_scalar(inner[0]) and all(one is inner[0] for one in inner):
         return f"an array of {type_words(inner[0]).split(' ', 1)[1].replace(' as a string', '')}s"
     return with_article(kinds_of(wanted)[0]) if len(kinds_of(wanted)) < 3 else "another value"
 
