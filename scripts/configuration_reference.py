@@ -80,7 +80,10 @@ def _summary(declared: type) -> str:
 
 def table(declared: type) -> str:
     """Return the keys of an attrs class as a Markdown table, its own before those of its base class."""
-    rows = [_row(key) for key in sorted(keys_of(declared), key=lambda key: key.attribute.inherited)]
+    rows = [
+        _row(key)
+        for key in sorted(keys_of(declared), key=lambda key: getattr(key.attribute, "inherited", False))
+    ]
     if not rows:
         return "It has no keys.\n"
     return "\n".join(["| key | type | default | |", "|---|---|---|---|", *rows]) + "\n"
