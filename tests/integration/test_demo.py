@@ -73,9 +73,9 @@ def readers(**states):
 
     def holds(answers):
         code, body = answers["/status"]
-        if code != 200:
+        public_code, public = answers["/status/inference_public"]
+        if (code, public_code) != (200, 200):
             return False
-        public = answers["/status/inference_public"][1]
         found = {
             reader: state
             for state in ("live", "dead", "loading")
