@@ -65,6 +65,15 @@ async def test_answers_normally_and_records_requests_on_one_kept_connection(conn
         assert upstream.accepted == 1
 
 
+async def test_records_the_body_of_a_write(connect):
+    async with Upstream() as upstream, await connect(upstream) as client:
+        await client.stream.send_all(
+            b"POST /reader HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+        )
+        assert (await client.receive()).status == 200
+        assert (upstream.targets, upstream.requests[0].body) == (["POST /reader"], b"abc")
+
+
 async def test_closes_after_the_answer_where_the_client_asks_for_it(connect):
     async with Upstream() as upstream, await connect(upstream) as client:
         answer = await client.ask("/", Connection="close")
