@@ -339,6 +339,12 @@ async def test_names_are_resolved_once_a_connection_and_never_by_redis_py(server
     await servers.aclose()
 
 
+async def test_a_name_that_tls_cannot_verify_is_told(server):
+    servers = RedisServers(Fixed([(socket.AF_INET, ("127.0.0.1", server.port))]))
+    assert (await failure(client(servers), Url.parse("rediss://.example"))).reason == "tls_failed"
+    await servers.aclose()
+
+
 async def test_a_name_without_address_is_told(servers):
     lost = RedisServers(Fixed([]))
     assert (await failure(client(lost), Url.parse("redis://nowhere.example"))).reason == "name_not_resolved"
@@ -381,6 +387,17 @@ async def test_a_bug_in_the_thread_reaches_the_caller_and_the_thread_lives_on(se
                 await ask.execute(url(server), "PING")
     assert await ask.execute(url(server), "PING")
     assert len(threads()) == 1
+
+
+async def test_a_system_without_threads_is_told_and_asked_again(server, servers, monkeypatch):
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ask = client(servers)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert (await failure(ask, Url.parse(server.unix_url))).reason == "failed"
+    assert await ask.execute(Url.parse(server.unix_url), "PING")
 
 
 @pytest.mark.parametrize("command", [(), (None,), ("SET", "k", True), ("SET", "k", 1.5)])

@@ -65,10 +65,7 @@ class Server:
         """Let the thread send `job` and return the reply; give the connection up when cancelled."""
         if self._is_closing:
             raise trio.ClosedResourceError("the Redis clients are closed")
-        if self._thread is None or not self._thread.is_alive():
-            name = f"redis {self._target.peer}"
-            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-            self._thread.start()
+        self._start_thread()
         if self._current is not None:
             job.trace.enter(f"waiting for an earlier command to {self._target.peer}")
         self._jobs.put(job)
@@ -80,6 +77,19 @@ class Server:
         if job.error is not None:
             raise job.error
         return job.reply
+
+    def _start_thread(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            return
+        name = f"redis {self._target.peer}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._thread = None
+            raise ProbeError(
+                "failed", "The system gives no more threads: raise TasksMax or LimitNPROC."
+            ) from None
 
     def _abandon(self, job: Job) -> None:
         with self._lock:
@@ -111,6 +121,7 @@ class Server:
                     job.error = error
                 self._end()
             job.deliver()
+            del job  # its reply is the caller's to keep, not this loop's until the next command
         self._drop()
 
     def _begin(self, job: Job) -> bool:
