@@ -148,7 +148,6 @@ async def test_probes_that_give_up_leave_one_lookup_behind(resolver, names):
         with trio.move_on_after(0.001) as scope:
             await resolver.resolve("backend.example", 80)
         assert scope.cancelled_caught
-    assert names.asked == ["backend.example"]
     names.gate.set()
     await landed(resolver)
     # what it found in the end is used
@@ -221,10 +220,11 @@ async def test_the_last_answer_serves_while_the_name_server_hangs_or_is_away(res
     mock_clock.jump(NAME_FRESH + 1)
     for _ in range(3):
         assert await resolver.resolve("backend.example", 80)
-    assert len(names.asked) == 2
+    assert resolver._running == 1
     names.answer = socket.gaierror(socket.EAI_AGAIN, "")
     names.gate.set()
     await landed(resolver)
+    assert len(names.asked) == 2
     assert await resolver.resolve("backend.example", 80)
     await landed(resolver)
     mock_clock.jump(NAME_STALE)
