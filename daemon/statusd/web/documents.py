@@ -131,10 +131,7 @@ class Documents:
             try:
                 page.document = _valid(page.render(snapshot))
                 page.is_rendered = True
-            except (
-                Exception,
-                SystemExit,
-            ) as error:  # a view is a plugin's; its fault must not become a client's
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # a view is a plugin's; its fault must not become a client's
                 self._failed(page, path, error)
             else:
                 self._works(page, path)
