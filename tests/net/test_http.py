@@ -281,6 +281,18 @@ async def test_other_schemes_are_refused(client, text):
     assert (await refusal(client, Url.parse(text))).reason == "protocol_error"
 
 
+async def test_a_url_without_a_host_is_refused(client):
+    assert "no host" in (await refusal(client, Url(scheme="http"))).message
+
+
+async def test_a_name_beyond_ascii_is_sent_as_idna(answering, client, tmp_path):
+    server = await answering(OK, path=str(tmp_path / "s"))
+    await client.get(Url(scheme="http", host="b\u00fccher.example", port=81), unix_socket=server.path)
+    assert b"\r\nHost: xn--bcher-kva.example:81\r\n" in server.requests[0]
+    error = await refusal(client, Url(scheme="http", host="\u00fc" * 64), unix_socket=server.path)
+    assert error.reason == "protocol_error"
+
+
 async def test_names_are_resolved_by_the_resolver(answering, trace):
     server = await answering(OK)
 

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from statusd.errors import ProbeError
+from statusd.net import streams
 from statusd.net.limits import CONNECT_STAGGER
 from statusd.net.oserrors import most_telling, os_error
 from statusd.net.streams import Connection, Endpoint, open_connection
@@ -110,6 +111,26 @@ async def test_cancelling_closes_every_attempt(black_hole, trace, patient_clock)
     with trio.move_on_after(1) as scope:
         await TcpClient(Names((LOOPBACK, black_hole), (LOOPBACK, black_hole)), trace).connect("x", 1)
     assert scope.cancelled_caught
+
+
+async def test_of_two_that_win_at_once_one_is_closed(trace, monkeypatch, autojump_clock):
+    both = trio.Event()
+    made = []
+
+    async def connect(_family, _address, _where):
+        if made:
+            both.set()
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        made.append(trio.socket.from_stdlib_socket(ours))
+        sock = made[-1]
+        await both.wait()
+        return sock
+
+    monkeypatch.setattr(streams, "_connect", connect)
+    connection = await open_connection(Endpoint(host="x", port=1), Names((LOOPBACK, 1), (LOOPBACK, 2)), trace)
+    assert sorted(sock.fileno() >= 0 for sock in made) == [False, True]
+    connection.close()
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])

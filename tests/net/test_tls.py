@@ -12,7 +12,7 @@ import trustme
 from statusd.errors import ProbeError
 from statusd.net import tls
 from statusd.net.limits import MAX_TLS_SILENCE
-from statusd.net.streams import Endpoint, open_connection
+from statusd.net.streams import Connection, Endpoint, open_connection
 from statusd.net.tls import TlsTarget, client_context, tls_error, tls_target
 from statusd.values import Url
 
@@ -335,3 +335,32 @@ def test_other_tls_failures_have_a_sentence():
     other = ssl.SSLCertVerificationError(1, "raw text")
     other.verify_code, other.verify_message = 26, "unsuitable certificate purpose"
     assert "unsuitable certificate purpose" in tls_error(other, "there:443").message
+
+
+class Broken:
+    """A TLS object or session that fails at everything."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def wrap_bio(self, incoming, outgoing, *, server_hostname):
+        return self
+
+    def do_handshake(self):
+        raise self.error
+
+    async def send(self, data):
+        raise self.error
+
+
+async def test_failures_of_the_socket_below_are_told_apart():
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs:
+        connection = Connection("there", ours)
+        with pytest.raises(ProbeError) as caught:
+            await connection.start_tls(TlsTarget(context=Broken(TimeoutError(110, "")), server_name="x"))
+        assert caught.value.reason == "timeout"
+        connection = Connection("there", ours, tls=Broken(ssl.SSLError(1, "raw text")))
+        with pytest.raises(ProbeError) as caught:
+            await connection.send(b"x")
+        assert caught.value.reason == "tls_failed"

@@ -192,10 +192,9 @@ class ResponseParser:
             raise self._fail(self._too_large(f"over {MAX_INFORMATIONAL} interim answers"))
 
     def _frame(self, coding: str | None, length: str | None) -> None:
+        # llhttp has refused both at once, two lengths, and lengths that are no number
         if coding is not None and coding.strip().lower() != "chunked":
             raise self._fail(self._broken("its transfer coding is not chunked"))
-        if coding is not None and length is not None:  # llhttp refuses it too: request smuggling
-            raise self._fail(self._broken("it gives both a length and a transfer coding"))
         if length is not None and int(length) > self._max_body:
             raise self._fail(self._too_large(f"a body of over {self._max_body} bytes"))
         self._ends_itself = coding is not None or length is not None

@@ -56,10 +56,7 @@ class TlsSession:
         Raises:
             ssl.SSLEOFError: the end came without close_notify (RFC 8446, section 6.1), so bytes may be missing.
         """
-        try:
-            return await self._drive(lambda: self._object.read(RECEIVE_BYTES))
-        except ssl.SSLZeroReturnError:
-            return b""
+        return await self._drive(lambda: self._object.read(RECEIVE_BYTES))
 
     @property
     def is_drained(self) -> bool:
