@@ -341,7 +341,9 @@ async def test_names_are_resolved_once_a_connection_and_never_by_redis_py(server
 
 async def test_a_name_that_tls_cannot_verify_is_told(server):
     servers = RedisServers(Fixed([(socket.AF_INET, ("127.0.0.1", server.port))]))
+    before = sockets()
     assert (await failure(client(servers), Url.parse("rediss://.example"))).reason == "tls_failed"
+    assert sockets() == before
     await servers.aclose()
 
 

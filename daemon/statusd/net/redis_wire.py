@@ -84,6 +84,13 @@ class Wire:
     def start_tls(self, target: TlsTarget) -> None:
         """Do the TLS handshake and check that the certificate is the target's."""
         try:
+            # With a name that it cannot use, wrap_socket would lose the descriptor; wrap_bio has none to lose.
+            target.context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=target.server_name)
+        except ValueError as error:
+            raise ProbeError(
+                "tls_failed", f"The host name of {self._peer} cannot be used with TLS: correct it."
+            ) from error
+        try:
             with self._lock:
                 self._socket = target.context.wrap_socket(
                     self._socket, server_hostname=target.server_name, do_handshake_on_connect=False
@@ -92,10 +99,6 @@ class Wire:
             self._socket.do_handshake()
         except OSError as error:
             raise _failure(error, self._peer) from error
-        except ValueError as error:
-            raise ProbeError(
-                "tls_failed", f"The host name of {self._peer} cannot be used with TLS."
-            ) from error
 
     def _remaining(self) -> float:
         remaining = self.deadline - time.monotonic()
