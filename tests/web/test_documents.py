@@ -219,7 +219,7 @@ def test_what_cannot_be_sent_is_a_failure_of_the_view(nonsense):
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/json", "text/plain; version=0.0.4; charset=utf-8", "a/b;c=d"]
+    "content_type", ["application/json", "text/plain; version=0.0.4; charset=utf-8", "a/b ; c=d"]
 )
 def test_media_types_with_parameters_can_be_sent(content_type):
     document = Document(body=b"", content_type=content_type)

@@ -29,7 +29,7 @@ _FIXED: Final[Mapping[str, Document]] = {"/health": _HEALTH, "/healthz": _HEALTH
 
 # A path as it is compared: segments of what stands in a URL (RFC 3986, pchar), without empty ones and dots.
 _PATH: Final = re.compile(r"/|(?:/(?!\.\.?(?:/|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
-_CONTENT_TYPE: Final = re.compile(r"[!-~]+/[!-~]+(?:; ?[ -~]+)?")
+_CONTENT_TYPE: Final = re.compile(r"[!-~]+/[!-~][ -~]*")  # what may be sent; no CR or LF
 _NO_BODY: Final = frozenset({204, 205, 304})  # HTTP sends none with these (RFC 9110, section 15)
 
 
