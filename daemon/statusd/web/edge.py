@@ -294,6 +294,7 @@ def _failure() -> tuple[Message, Message]:
     headers = [
         (b"content-type", document.content_type.encode()),
         (b"content-length", str(len(document.body)).encode()),
+        (b"x-content-type-options", b"nosniff"),
     ]
     return (
         {"type": "http.response.start", "status": document.status, "headers": headers},
