@@ -124,7 +124,8 @@ async def test_of_two_that_win_at_once_one_is_closed(trace, monkeypatch, autojum
         theirs.close()
         made.append(trio.socket.from_stdlib_socket(ours))
         sock = made[-1]
-        await both.wait()
+        with trio.CancelScope(shield=True):  # both were there before either was told
+            await both.wait()
         return sock
 
     monkeypatch.setattr(streams, "_connect", connect)
