@@ -6,6 +6,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from typing import Final
 
@@ -16,12 +17,13 @@ from statusd.app import run_daemon
 from statusd.building import Plan, plan
 from statusd.config.load import read_text
 from statusd.demo_story import STORY, Scene, World, open_world, tell
-from statusd.errors import StartError
+from statusd.errors import StartError, only
 from statusd.model.report import Json
 from statusd.model.snapshot import Snapshot
 from statusd.model.tree import Transition
 from statusd.redaction import Redactor
 from statusd.runtime.sinks import as_line
+from statusd.signals import SIGNALS, stop_on_signal
 from statusd.systemd.journal import configure_logging
 from statusd.testing.redis_binary import find_server
 
@@ -48,7 +50,7 @@ def main(bind: str | None, environ: Mapping[str, str]) -> int:
     try:
         trio.run(_run_until_signal, bind, redactor, strict_exception_groups=True)
     except BaseExceptionGroup as group:
-        raise _only(group) from None
+        raise only(group) from None
     return 0
 
 
@@ -198,27 +200,8 @@ async def _tell_for_ever(world: World, scenes: Sequence[Scene], narrator: Narrat
 async def _run_until_signal(bind: str | None, redactor: Redactor) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signal, stop, nursery.cancel_scope)
+        # A closed terminal (SIGHUP) ends the demo, too.
+        begin = partial(stop_on_signal, stop, nursery.cancel_scope, signals=(*SIGNALS, signal.SIGHUP))
+        await nursery.start(begin)
         await run_demo(bind=bind, stop=stop, redactor=redactor)
         nursery.cancel_scope.cancel()
-
-
-async def _stop_on_signal(
-    stop: trio.Event, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
-) -> None:
-    """Set `stop` at the first signal, also at a closed terminal's SIGHUP; cancel `scope` at the second."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        task_status.started()
-        async for _ in signals:
-            if stop.is_set():
-                scope.cancel()
-                return
-            stop.set()
-
-
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception that a group of groups wraps; the group itself when there are several."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

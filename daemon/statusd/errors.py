@@ -68,3 +68,11 @@ class PluginError(StatusdError):
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+
+def only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one exception that groups of nurseries wrap; the group itself when there are several."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -31,19 +31,9 @@ from statusd.testing import (
     redirect,
     say,
 )
+from tests import seeds
 
 DEFAULT = (Path(__file__).parents[2] / "etc" / "statusd.toml").read_text()
-SEED_MODELS = {
-    "models": ["mock", "flashtalk", "musetalk", "wav2lip", "flashhead", "quicktalk"],
-    "statuses": [
-        {"id": "mock", "backend": "mock", "connected": True, "reason": "local_self_test"},
-        {"id": "flashtalk", "backend": "omnirt", "connected": False, "reason": "not_configured"},
-        {"id": "musetalk", "backend": "omnirt", "connected": False, "reason": "not_configured"},
-        {"id": "wav2lip", "backend": "omnirt", "connected": False, "reason": "not_configured"},
-        {"id": "flashhead", "backend": "direct_ws", "connected": False, "reason": "not_configured"},
-        {"id": "quicktalk", "backend": "local", "connected": True, "reason": "local_runtime"},
-    ],
-}
 NO_REDIS = {"OPENTALKING_REDIS_URL": "redis://127.0.0.1:1/0"}
 BROKEN = {
     "refused": (Refuse(), "refused"),
@@ -100,7 +90,7 @@ async def test_with_no_file_and_an_empty_environment_every_answer_is_the_seeds()
             assert answer.body == b'{"status":"ok"}'
         # At once: the very first answers, with no waiting for a probe.
         models = await client.get("/models")
-        assert json.loads(models.body) == SEED_MODELS
+        assert json.loads(models.body) == seeds.MODELS
         assert list(json.loads(models.body)["statuses"][0]) == ["id", "backend", "connected", "reason"]
         queue = await client.get("/queue/status")
         assert (queue.status, json.loads(queue.body)) == (200, {"slot_occupied": False, "queue_size": 0})

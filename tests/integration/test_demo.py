@@ -20,7 +20,7 @@ import trio
 from trio.testing import MockClock
 
 import statusd.demo
-from statusd.demo import Narrator, _stop_on_signal, curl, demo_text, run_demo
+from statusd.demo import Narrator, curl, demo_text, run_demo
 from statusd.demo_story import STORY
 from statusd.errors import StartError
 from statusd.testing.redis_binary import find_server
@@ -295,18 +295,6 @@ async def test_lines_over_the_limit_are_left_out():
     receiving.close()
     narrator.scene("Nobody reads any more.")
     sending.close()
-
-
-async def test_the_second_signal_hastens_the_end():
-    stop = trio.Event()
-    async with trio.open_nursery() as nursery:
-        with trio.CancelScope() as scope:
-            await nursery.start(_stop_on_signal, stop, scope)
-            signal.raise_signal(signal.SIGTERM)
-            await stop.wait()
-            signal.raise_signal(signal.SIGINT)
-            await trio.sleep_forever()
-        assert scope.cancelled_caught
 
 
 @attrs.define

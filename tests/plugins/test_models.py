@@ -13,18 +13,7 @@ from statusd import Node, OptionError, Snapshot, Status, ViewContext, segment
 from statusd.model.rollup import Candidate, model_node
 from statusd_plugins import models
 from statusd_plugins.models import ModelsView
-
-SEED = {
-    "models": ["mock", "flashtalk", "musetalk", "wav2lip", "flashhead", "quicktalk"],
-    "statuses": [
-        {"id": "mock", "backend": "mock", "connected": True, "reason": "local_self_test"},
-        {"id": "flashtalk", "backend": "omnirt", "connected": False, "reason": "not_configured"},
-        {"id": "musetalk", "backend": "omnirt", "connected": False, "reason": "not_configured"},
-        {"id": "wav2lip", "backend": "omnirt", "connected": False, "reason": "not_configured"},
-        {"id": "flashhead", "backend": "direct_ws", "connected": False, "reason": "not_configured"},
-        {"id": "quicktalk", "backend": "local", "connected": True, "reason": "local_runtime"},
-    ],
-}
+from tests import seeds
 
 
 def claim(source: str, status: str, label: str = "", **rest: Any) -> Candidate:
@@ -64,9 +53,9 @@ def test_the_example_of_the_seed():
         flashhead=[claim("flashhead", "off", plugin="direct_ws", backend="direct_ws", **off)],
         quicktalk=[claim("quicktalk", "ok", "local_runtime", plugin="local", backend="local")],
     )
-    body = view(*SEED["models"]).render("/models", tree).body
-    assert json.loads(body) == SEED
-    assert body == json.dumps(SEED, separators=(",", ":")).encode()
+    body = view(*seeds.MODELS["models"]).render("/models", tree).body
+    assert json.loads(body) == seeds.MODELS
+    assert body == json.dumps(seeds.MODELS, separators=(",", ":")).encode()
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import errno
 import gc
 import logging
 import os
-import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final, NoReturn
 
 import attrs
@@ -20,10 +20,11 @@ from statusd.app import run_daemon
 from statusd.building import Plan, plan
 from statusd.config.load import read
 from statusd.config.mistakes import ConfigError
-from statusd.errors import StartError
+from statusd.errors import StartError, only
 from statusd.model.snapshot import Snapshot
 from statusd.model.tree import Transition
 from statusd.redaction import Redactor
+from statusd.signals import stop_on_signal
 from statusd.systemd.journal import configure_logging, log_uncaught_exceptions
 from statusd.systemd.notify import Notifier
 
@@ -50,7 +51,7 @@ def run(config: str | None, bind: Sequence[str] | None, environ: Mapping[str, st
         gc.freeze()  # what is loaded stays; going through it again and again stalls every answer for 40 ms
         trio.run(run_until_signal, planned, notifier, strict_exception_groups=True)
     except BaseExceptionGroup as group:
-        return _failed(_only(group), notifier)
+        return _failed(only(group), notifier)
     except (ConfigError, StartError) as error:
         return _failed(error, notifier)
     return 0
@@ -61,8 +62,20 @@ async def run_until_signal(planned: Plan, notifier: Notifier) -> None:
     stop = trio.Event()
     teller = StatusTeller(notifier)
     async with trio.open_nursery() as nursery:
-        await nursery.start(stop_on_signal, stop, notifier.stopping, nursery.cancel_scope)
+        await nursery.start(stop_on_signal, stop, nursery.cancel_scope, partial(_begin_to_stop, notifier))
         nursery.start_soon(_ready_when_started, planned, stop, teller, nursery.cancel_scope)
+
+
+def _begin_to_stop(notifier: Notifier) -> None:
+    notifier.stopping()
+    timer = threading.Timer(HARD_STOP, _stop_hard)
+    timer.daemon = True
+    timer.start()
+
+
+def _stop_hard() -> NoReturn:
+    log.critical("a task does not end within %g s of the signal; the process ends without it", HARD_STOP)
+    os._exit(1)
 
 
 async def _ready_when_started(
@@ -93,38 +106,6 @@ async def _daemon(
     planned: Plan, stop: trio.Event, teller: StatusTeller, *, task_status: trio.TaskStatus[list[str]]
 ) -> None:
     await run_daemon(planned, stop=stop, listeners=(teller.take,), task_status=task_status)
-
-
-async def stop_on_signal(
-    stop: trio.Event,
-    on_first: Callable[[], object],
-    scope: trio.CancelScope,
-    *,
-    task_status: trio.TaskStatus[None],
-) -> None:
-    """Set `stop` at the first SIGTERM or SIGINT; cancel `scope` at the second."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for number in signals:
-            if stop.is_set():
-                log.warning("second signal: stopping at once")
-                scope.cancel()
-                return
-            log.info("%s: stopping", signal.Signals(number).name)
-            on_first()
-            _stop_hard_later()
-            stop.set()
-
-
-def _stop_hard_later() -> None:
-    timer = threading.Timer(HARD_STOP, _stop_hard)
-    timer.daemon = True
-    timer.start()
-
-
-def _stop_hard() -> NoReturn:
-    log.critical("a task does not end within %g s of the signal; the process ends without it", HARD_STOP)
-    os._exit(1)
 
 
 @attrs.define(eq=False)
@@ -163,14 +144,6 @@ def status_line(snapshot: Snapshot) -> str:
         f"{counts[status]} {status}" for status in sorted(counts, key=lambda one: one.severity)
     )
     return f"{snapshot.root.status}: {connected} of {len(models)} models connected; sources: {in_words or 'none'}"
-
-
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception that a group of groups wraps; the group itself when there are several."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _failed(error: BaseException, notifier: Notifier) -> int:

@@ -1,0 +1,43 @@
+"""Ending in order at the first signal, at once at the second."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import trio
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+log = logging.getLogger(__name__)
+
+
+async def stop_on_signal(
+    stop: trio.Event,
+    scope: trio.CancelScope,
+    on_first: Callable[[], None] | None = None,
+    *,
+    signals: Sequence[signal.Signals] = SIGNALS,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Set `stop` at the first signal; cancel `scope` at the second.
+
+    Args:
+        stop: set once.
+        scope: what a second signal cuts off.
+        on_first: called at the first signal, before `stop` is set.
+        signals: which ones.
+        task_status: started once a signal no longer kills the process.
+    """
+    with trio.open_signal_receiver(*signals) as received:
+        task_status.started()
+        async for number in received:
+            if stop.is_set():
+                log.warning("second signal: stopping at once")
+                scope.cancel()
+                return
+            log.info("%s: stopping", signal.Signals(number).name)
+            if on_first is not None:
+                on_first()
+            stop.set()
