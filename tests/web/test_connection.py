@@ -4,8 +4,9 @@ import pytest
 import trio
 from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
+from statusd.web.app import create_app
 from statusd.web.limits import Limits
-from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, Site, parse, read_all
+from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, Site, documents, parse, read_all
 
 GET = b"GET /health HTTP/1.1" + END
 LIMITS = Limits()
@@ -146,6 +147,27 @@ async def test_a_client_that_leaves_ends_its_request(site, autojump_clock):
     await site.ended[connection].wait()
     assert trio.current_time() == began
     assert not site.edge.guard.failures
+
+
+@pytest.mark.parametrize("steps", range(0, 120, 3))
+@pytest.mark.parametrize(
+    "packet", [GET, GET * 3, b"POST /health HTTP/1.1" + HOST + b"Content-Length: 1000\r\n\r\nab"]
+)
+async def test_a_client_that_resets_is_no_failure_at_any_step_of_its_request(
+    nursery, autojump_clock, caplog, packet, steps
+):
+    app = create_app(documents())
+    site = Site.open(nursery, app=app)
+    stream, connection = site.connect()
+    await stream.send_all(packet)
+    for _ in range(steps):
+        await trio.lowlevel.checkpoint()
+    connection.stream.receive_stream.close()  # receiving then raises, as it does after a reset
+    await stream.aclose()
+    await site.ended[connection].wait()
+    assert not site.edge.guard.failures
+    assert not app.guard.failures
+    assert not caplog.records
 
 
 async def test_unread_input_is_drained_so_that_the_answer_arrives(site, autojump_clock):

@@ -5,20 +5,24 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+import trio
 from quart import Response, request
-from quart.wrappers.base import BaseRequestWebsocket
+from quart.wrappers import base
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
 from statusd.plugin.contracts import Document
 from statusd.web.documents import Documents
-from statusd.web.guard import Guard
+from statusd.web.guard import Guard, root_cause
 from statusd.web.limits import Limits
 from statusd.web.problems import http_problem
 
 METHODS: Final = ("GET", "HEAD", "OPTIONS")
 ALLOW: Final = ", ".join(METHODS)
+
+GONE: Final[type[Exception]] = getattr(base, "ClientDisconnectedError", trio.BrokenResourceError)
+"""What Quart raises from 0.23 on when the client has left."""
 
 
 class App(QuartTrio):
@@ -32,9 +36,18 @@ class App(QuartTrio):
         Args:
             about: the exception triple; from Quart 0.23 on after the request's context.
         """
-        self.guard.note("request", about[-1][1])
+        error: BaseException = about[-1][1]
+        if not isinstance(root_cause(error), GONE):
+            self.guard.note("request", error)
 
-    def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
+    async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request; a client that leaves meanwhile is no failure."""
+        try:
+            await super().asgi_app(scope, receive, send)
+        except* GONE:
+            pass
+
+    def create_url_adapter(self, request: base.BaseRequestWebsocket | None) -> MapAdapter | None:
         """Bind the URL map without the ``Host``: no route depends on it, and Quart fails on many valid ones."""
         if request is None:
             return super().create_url_adapter(None)
