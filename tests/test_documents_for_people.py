@@ -1,0 +1,47 @@
+"""What the texts for people say is so: links lead somewhere, commands exist, examples are without mistakes."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from statusd import REASONS
+from statusd.commands.check import check
+
+PROJECT = Path(__file__).parents[1]
+TEXTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("contrib/*/README.md")])
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_every_relative_link_leads_to_a_file(text):
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text.read_text())
+    missing = [
+        target for target in targets if "://" not in target and not (text.parent / target).resolve().exists()
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", ["scripts/demo", "scripts/test", ".ci/run"])
+def test_the_commands_to_type_can_be_run(name):
+    assert os.access(PROJECT / name, os.X_OK)
+    assert name in (PROJECT / "README.md").read_text() + (PROJECT / "CONTRIBUTING.md").read_text()
+
+
+def test_the_configuration_in_the_readme_has_no_mistakes(tmp_path):
+    [example] = re.findall(r"```toml\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    file = tmp_path / "statusd.toml"
+    file.write_text(example)
+    findings = check(str(file), {})
+    assert findings.mistakes == []
+    # The unit would hand over the credential, and no name is looked up in an example.
+    assert {fault.path for fault in findings.faults} <= {"sources.omnirt.api_key", "sources.omnirt.endpoint"}
+
+
+def test_operators_are_told_only_reasons_that_exist():
+    text = (PROJECT / "docs/operations.md").read_text()
+    table = text.split("| reason | look at |")[1].split("\n\n")[0]
+    first_cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("|")]
+    words = set(re.findall(r"`(\w+)`", " ".join(first_cells)))
+    assert len(words) > 15
+    assert words <= set(REASONS)
