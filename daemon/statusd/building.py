@@ -193,7 +193,7 @@ def build_source(
         models=config.models,
         trace=trace,
         redact=redactor.value,
-        log=logging.getLogger("statusd.sources"),
+        log=SourceLog(config.name),
     )
     report = pending(is_configured=is_configured)
     return BuiltSource(

@@ -70,9 +70,26 @@ class PluginError(StatusdError):
         self.message = message
 
 
-def only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception that groups of nurseries wrap; the group itself when there are several."""
-    error: BaseException = group
+def only(error: BaseException) -> BaseException:
+    """Return the one exception that groups of nurseries wrap; `error` itself when there are none, or several."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether `error` is the fault of the code that raised it, and may be contained.
+
+    That is an exception, an attempt to exit, or a group of nothing else; cancellation and Ctrl-C have to pass.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_fault(one) for one in error.exceptions)
+    return isinstance(error, Exception | SystemExit)
+
+
+def place_of(error: BaseException) -> str:
+    """Return the file and line that raised `error`; ``""`` for one that was never raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from statusd.net.names import Resolver
 from statusd.net.tcp import TcpClient
 from statusd.net.trace import Trace
 from statusd.net.websocket import WebSocketClient
+from statusd.runtime.context import SourceLog
 from statusd.runtime.probing import Prober
 from statusd.testing import (
     NOT_AVAILABLE,
@@ -62,9 +62,9 @@ async def probe() -> AsyncIterator[Probe]:
     http = HttpClient(Resolver(), trace)
     context = FakeContext(
         models=MODELS,
-        http=http,  # type: ignore[arg-type]  # the real client in a fake context
-        websocket=WebSocketClient(Resolver(), trace),  # type: ignore[arg-type]
-        tcp=TcpClient(Resolver(), trace),  # type: ignore[arg-type]
+        http=http,
+        websocket=WebSocketClient(Resolver(), trace),
+        tcp=TcpClient(Resolver(), trace),
     )
 
     async def run(source_type: type[Source], **options: Any) -> dict[str, Report]:
@@ -75,7 +75,7 @@ async def probe() -> AsyncIterator[Probe]:
             models=MODELS,
             trace=trace,
             redact=lambda value: value,
-            log=logging.getLogger("statusd.sources"),
+            log=SourceLog("example"),
         )
         reports = await prober.probe()
         return {f"model:{report.model}" if report.model else report.path: report for report in reports}

@@ -1,4 +1,3 @@
-import logging
 import threading
 
 import attrs
@@ -8,6 +7,7 @@ import trio
 from statusd import Payload, ProbeError, Report, Source, Status
 from statusd.net.trace import Trace
 from statusd.redaction import Redactor
+from statusd.runtime.context import SourceLog
 from statusd.runtime.probing import Prober
 from statusd.testing.fakes import FakeContext
 
@@ -27,7 +27,7 @@ def prober(probe, *, on_failure=None, timeout=2.0, models=(), secrets=()):
         models=models,
         trace=Trace(),
         redact=Redactor(secrets).value,
-        log=logging.getLogger("statusd.sources"),
+        log=SourceLog("x"),
     )
 
 
@@ -172,6 +172,27 @@ async def test_a_plain_function_that_exits_the_process_only_fails_its_probe():
 
     (report,) = await prober(probe).probe()
     assert report.reason == "plugin_failed"
+
+
+async def test_an_exit_from_a_plugins_own_nursery_only_fails_its_probe():
+    async def probe(_self):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(raising(SystemExit(1)), None)
+
+    (report,) = await prober(probe).probe()
+    assert (report.reason, "SystemExit" in report.message) == ("plugin_failed", True)
+
+
+async def test_cancellation_passes_through_a_probe():
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await prober(returning_after_a_checkpoint).probe()
+    assert scope.cancelled_caught
+
+
+async def returning_after_a_checkpoint(_self):
+    await trio.lowlevel.checkpoint()
+    return Report.ok()
 
 
 async def test_a_source_adds_to_its_failure(autojump_clock):

@@ -58,6 +58,26 @@ async def test_a_sink_that_raises_loses_that_transition_only_and_is_logged_once(
     assert caplog.text.count("sink collecting failed") == 1
 
 
+async def test_a_sink_whose_own_task_exits_the_process_only_loses_that_transition(nursery, caplog):
+    async def exit_process():
+        raise SystemExit(1)
+
+    @attrs.frozen(kw_only=True)
+    class Exiting(Collecting):
+        async def consume(self, transition):
+            if transition.revision == 1:
+                async with trio.open_nursery() as own:
+                    own.start_soon(exit_process)
+            await Collecting.consume(self, transition)
+
+    runner = SinkRunner(Exiting())
+    await nursery.start(runner.run)
+    runner.take(SNAPSHOT, (transition(1), transition(2)))
+    await trio.testing.wait_all_tasks_blocked()
+    assert runner.sink.seen == [2]
+    assert "sink collecting failed" in caplog.text
+
+
 async def test_a_sink_that_hangs_loses_the_oldest_and_never_holds_the_hub(nursery, caplog):
     gate = trio.Event()
     runner = SinkRunner(Collecting(gate=gate))

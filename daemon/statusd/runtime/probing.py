@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import logging
-import traceback
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 import attrs
 import trio
 
-from statusd.errors import ProbeError, ReportError
+from statusd.errors import ProbeError, ReportError, is_fault, only, place_of
 from statusd.model.report import Report
 from statusd.plugin.contracts import Source
 from statusd.plugin.validation import checked_reports
+from statusd.runtime.context import SourceLog
 
 Reports: TypeAlias = tuple[Report, ...]
-Log: TypeAlias = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
 class Trace(Protocol):
@@ -38,27 +36,25 @@ class FaultLog:
     """Logs a plugin's faults once per change, not once per probe.
 
     Attributes:
-        name: the source's name.
-        log: where to.
+        log: the source's.
     """
 
-    name: str
-    log: Log
+    log: SourceLog
     _last: frozenset[str] = frozenset()
     _now: set[str] = attrs.field(factory=set)
 
     def add(self, kind: str, message: str) -> None:
         """Note a fault of this probe; `kind` is what makes it the same as the last one."""
         if kind not in self._last:
-            self.log.error("source %s: %s: %s", self.name, kind, message)
+            self.log.error("%s: %s", kind, message)
         self._now.add(kind)
 
     def add_exception(self, error: BaseException) -> None:
         """Note an exception of this probe; the same type from the same line is the same fault."""
-        frames = traceback.extract_tb(error.__traceback__)
-        kind = f"{type(error).__qualname__} at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        cause = only(error)
+        kind = f"{type(cause).__qualname__} at {place_of(cause)}"
         if kind not in self._last:
-            self.log.error("source %s: its plugin raised", self.name, exc_info=error)
+            self.log.error("its plugin raised", exc_info=error)
         self._now.add(kind)
 
     def end_of_probe(self) -> None:
@@ -77,7 +73,7 @@ class Prober:
         models: ids of the models it may report about.
         trace: what its clients say they do.
         redact: masks secrets in a JSON value.
-        log: a logger for this source.
+        log: the source's.
     """
 
     name: str
@@ -86,13 +82,13 @@ class Prober:
     models: tuple[str, ...]
     trace: Trace
     redact: Callable[[Any], Any]
-    log: Log
+    log: SourceLog
     _thread: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
     _faults: FaultLog = attrs.field(init=False)
 
     @_faults.default
     def _make_faults(self) -> FaultLog:
-        return FaultLog(self.name, self.log)
+        return FaultLog(self.log)
 
     async def probe(self) -> Reports:
         """Probe once; never raises, whatever the plugin does, and ends by the deadline."""
@@ -106,7 +102,9 @@ class Prober:
         except ReportError as error:
             self._faults.add(error.reason, str(error))
             reports = self._failed(Report.unknown(error.reason, str(error)))
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # containment: a probe may raise anything, or try to exit
+        except BaseException as error:  # containment: a probe may raise anything, or try to exit
+            if not is_fault(error):
+                raise
             reports = self._failed(self._raised(error))
         self._faults.end_of_probe()
         return tuple(self._redacted(report) for report in reports)
@@ -127,14 +125,14 @@ class Prober:
         return await value if inspect.isawaitable(value) else value
 
     def _raised(self, error: BaseException) -> Report:
-        known = _probe_error(error)
-        if known is None:
+        cause = only(error)  # a plugin's own nursery wraps a ProbeError in a group
+        if not isinstance(cause, ProbeError):
             self._faults.add_exception(error)
             # The exception's text may hold anything, so the tree names its type and the log has the rest.
-            name = type(error).__name__
+            name = type(cause).__name__
             return Report.unknown("plugin_failed", f"The plugin raised {name}; the log has the traceback.")
         try:
-            return checked_reports(Report.down(known.reason, known.message))[0]
+            return checked_reports(Report.down(cause.reason, cause.message))[0]
         except ReportError:
             return Report.down("failed", "The probe failed, and the reason it gave is not a word.")
 
@@ -152,12 +150,3 @@ class Prober:
 
     def _redacted(self, report: Report) -> Report:
         return attrs.evolve(report, message=self.redact(report.message), facts=self.redact(report.facts))
-
-
-def _probe_error(error: BaseException) -> ProbeError | None:
-    """Return the ProbeError that an exception is, or that a plugin's own nursery wrapped in a group."""
-    if isinstance(error, ProbeError):
-        return error
-    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        return _probe_error(error.exceptions[0])
-    return None

@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 import attrs
 import trio
 
+from statusd.errors import is_fault
 from statusd.model.snapshot import Snapshot
 from statusd.model.status import Status
 from statusd.model.tree import Transition
@@ -31,10 +32,13 @@ _LEVELS: Final = {
 def log_transitions(_snapshot: Snapshot, transitions: tuple[Transition, ...]) -> None:
     """Write one line a transition; what counts in no rollup is never more than information."""
     for transition in transitions:
-        level = _LEVELS.get(transition.after, logging.INFO) if transition.after else logging.INFO
-        if not transition.counts:
-            level = logging.INFO
-        transitions_log.log(level, "%s", as_line(transition))
+        transitions_log.log(_level(transition), "%s", as_line(transition))
+
+
+def _level(transition: Transition) -> int:
+    if transition.after is None or not transition.counts:
+        return logging.INFO
+    return _LEVELS[transition.after]
 
 
 def as_line(transition: Transition) -> str:
@@ -86,7 +90,9 @@ class SinkRunner:
     async def _deliver(self, transition: Transition) -> None:
         try:
             await self.sink.consume(transition)
-        except (Exception, SystemExit):  # containment: a sink may raise anything, or try to exit
+        except BaseException as error:  # containment: a sink may raise anything, or try to exit
+            if not is_fault(error):
+                raise
             if not self._is_failing:
                 log.exception(
                     "sink %s failed; later failures of it are not logged until it recovers", self.sink.name

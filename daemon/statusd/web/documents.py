@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
-from statusd.errors import StartError
+from statusd.errors import StartError, place_of
 from statusd.model.snapshot import Snapshot
 from statusd.plugin.contracts import Document, View, problem
 from statusd.plugin.validation import MAX_PAYLOAD
@@ -47,7 +47,6 @@ class OnViewFailed(Protocol):
         ...
 
 
-_Cause: TypeAlias = tuple[str, str, int]
 _Render: TypeAlias = Callable[[Snapshot], Document | None]
 
 
@@ -60,7 +59,7 @@ class _Page:
     version: int | None = None
     document: Document | None = None
     is_rendered: bool = False
-    cause: _Cause | None = None
+    cause: str = ""
 
 
 class Documents:
@@ -139,7 +138,9 @@ class Documents:
         return page.document
 
     def _failed(self, page: _Page, path: str, error: BaseException) -> None:
-        cause = _cause(error)
+        kind = type(error).__name__
+        # What tells one failure from another: not its text, which may count or carry the time.
+        cause = f"{kind} at {place_of(error)}"
         if page.document is None:
             page.document = problem(
                 500,
@@ -151,13 +152,13 @@ class Documents:
             return
         page.cause = cause
         kept = "its last document is served" if page.is_rendered else "an error is served"
-        log.error('The view "%s" failed at %s: %s; %s.', page.owner, path, cause[0], kept, exc_info=error)
+        log.error('The view "%s" failed at %s: %s; %s.', page.owner, path, kind, kept, exc_info=error)
         if page.owner != CORE:
-            self._on_view_failed(page.owner, path, f"The view raised {cause[0]} for {path}; {kept}.")
+            self._on_view_failed(page.owner, path, f"The view raised {kind} for {path}; {kept}.")
 
     def _works(self, page: _Page, path: str) -> None:
-        if page.cause is not None:
-            page.cause = None
+        if page.cause:
+            page.cause = ""
             log.info('The view "%s" works again at %s.', page.owner, path)
             if page.owner != CORE:
                 self._on_view_failed(page.owner, path, None)
@@ -220,13 +221,3 @@ def _valid(document: Any) -> Document:
 
 def _name(view: View) -> str:
     return str(getattr(view, "name", "") or type(view).__name__)
-
-
-def _cause(error: BaseException) -> _Cause:
-    """Return what tells one failure from another: not its text, which may count or carry the time."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    line = trace.tb_lineno if trace is not None else 0
-    file = trace.tb_frame.f_code.co_filename if trace is not None else ""
-    return type(error).__name__, file, line

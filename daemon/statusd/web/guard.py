@@ -11,6 +11,8 @@ from typing import Final
 import attrs
 import trio
 
+from statusd.errors import place_of
+
 log = logging.getLogger("statusd.web")
 
 QUIET: Final = 60.0
@@ -56,7 +58,7 @@ class Guard:
         """Count `error`, and log it with its traceback unless the same was logged within the last minute."""
         self.failures[what] += 1
         cause = root_cause(error)
-        key = (what, type(cause).__name__, _place(cause))
+        key = (what, type(cause).__name__, place_of(cause))
         now = self.clock()
         kind = self._kinds.get(key)
         if kind is not None and now - kind.logged_at < QUIET:
@@ -76,10 +78,3 @@ def root_cause(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
