@@ -1,6 +1,7 @@
 """`statusd check`, `probe` and `plugins`, as the real console script."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -39,6 +40,7 @@ x = 1
 
 
 def statusd(*arguments, stdin="", environ=None):
+    coverage = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     return subprocess.run(
         [SCRIPT, *arguments],
         input=stdin,
@@ -46,7 +48,7 @@ def statusd(*arguments, stdin="", environ=None):
         text=True,
         timeout=60,
         check=False,
-        env={"PATH": "/usr/bin:/bin", **(environ or {})},
+        env={"PATH": "/usr/bin:/bin", **coverage, **(environ or {})},
     )
 
 
