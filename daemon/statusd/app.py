@@ -4,31 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 import trio
 
 from statusd.building import Daemon, Plan, build
 from statusd.model.report import Report
-from statusd.runtime.hub import Listener, Statement
+from statusd.runtime.hub import ChangeListener, Statement
 from statusd.runtime.lag import LagWatch
 from statusd.runtime.schedule import Schedule
 from statusd.runtime.supervisor import Supervisor
 from statusd.web.app import create_app
-from statusd.web.listener import Listener as Socket
-from statusd.web.listener import open_listeners, serve
+from statusd.web.listener import serve
+from statusd.web.sockets import Listener, open_listeners
 
 FIRST_CHANCE: Final = 0.5
 """Seconds for which the first requests wait in the backlog while sources report for the first time."""
-GRACE: Final = 3.0
-"""Seconds that requests in flight have to finish when the daemon stops."""
 
 
 async def run_daemon(
     plan: Plan,
     *,
     stop: trio.Event,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[ChangeListener] = (),
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the daemon until `stop` is set; the started value is the addresses it listens on.
@@ -66,25 +65,19 @@ async def run_daemon(
 
 async def _run_edge(
     daemon: Daemon,
-    sockets: Sequence[Socket],
+    sockets: Sequence[Listener],
     stop: trio.Event,
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
     """Probe and serve until `stop`; the sources end first, then the requests in flight."""
     addresses = [socket.address for socket in sockets]
     async with daemon.hub.inbox() as inbox:
-        facts = {"addresses": list(addresses)}
-        await inbox.send(Statement(path="daemon/listener", report=Report.ok(facts=facts)))
+        await inbox.send(Statement(path="daemon/listener", report=Report.ok(facts={"addresses": addresses})))
     stop_serving = trio.Event()
     async with trio.open_nursery() as edge:
         async with trio.open_nursery() as sources:
             await _start_sources(daemon, sources)
-            app = create_app(daemon.documents)
-            await edge.start(
-                lambda task_status: serve(
-                    app, sockets, stop=stop_serving, grace=GRACE, task_status=task_status
-                )
-            )
+            await edge.start(partial(serve, create_app(daemon.documents), sockets, stop=stop_serving))
             task_status.started(addresses)
             await stop.wait()
             sources.cancel_scope.cancel()

@@ -15,7 +15,8 @@ from statusd.web import edge
 from statusd.web.app import create_app
 from statusd.web.connection import GLANCE
 from statusd.web.guard import Guard
-from statusd.web.listener import GRACE, PAUSE, Listener, addresses, open_listeners, serve
+from statusd.web.listener import GRACE, PAUSE, addresses, serve
+from statusd.web.sockets import Listener, open_listeners
 from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, documents, parse, read_all, read_until
 
 GET = b"GET /health HTTP/1.1" + END

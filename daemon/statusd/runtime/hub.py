@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn, TypeAlias
 
@@ -14,15 +13,14 @@ from statusd.model.merge import Reading, expired, model_reports, source_node
 from statusd.model.report import Report
 from statusd.model.rollup import Candidate, branch, model_node
 from statusd.model.snapshot import Snapshot
-from statusd.model.status import Status
 from statusd.model.tree import Node, Transition, graft, join, segment, settle
 from statusd.plugin.contracts import Clock, SourceInfo
 
 INBOX: Final = 64
 """Observations that wait for the hub before a sender waits for room."""
 
-Listener = Callable[[Snapshot, tuple[Transition, ...]], None]
-log = logging.getLogger(__name__)
+ChangeListener: TypeAlias = Callable[[Snapshot, tuple[Transition, ...]], None]
+"""Takes the newest snapshot and what changed its status since the one before."""
 
 
 @attrs.frozen(kw_only=True)
@@ -75,6 +73,46 @@ Message: TypeAlias = Observation | Statement | trio.Event
 Inbox: TypeAlias = trio.MemorySendChannel[Message]
 
 
+@attrs.frozen
+class _Held:
+    """A source with what it last said.
+
+    Attributes:
+        tracked: the source.
+        reading: what it last said.
+        deadline: seconds on the monotonic clock at which the reading turns stale.
+        claims: what that means for each of its models.
+    """
+
+    tracked: Tracked
+    reading: Reading
+    deadline: float = math.inf
+    claims: Mapping[str, Report] = attrs.field(init=False)
+
+    @claims.default
+    def _find_claims(self) -> Mapping[str, Report]:
+        return model_reports(self.reading.reports, self.tracked.models)
+
+    def node(self) -> Node:
+        # A source that serves models counts through models/ only, where another source may stand in for it.
+        return source_node(self.reading, counts=self.tracked.required and not self.tracked.models)
+
+    def candidate(self, model: str) -> Candidate:
+        claim, info = self.claims[model], self.tracked.info
+        return Candidate(
+            source=info.name,
+            plugin=info.plugin,
+            backend=info.backend,
+            status=claim.status,
+            reason=claim.reason,
+            message=claim.message,
+            label=claim.label,
+            observed_at=self.reading.observed_at,
+            expires_at=self.reading.expires_at,
+            counts=self.tracked.required,
+        )
+
+
 class Hub:
     """Merges observations into the tree, one at a time, and lets readings expire.
 
@@ -94,15 +132,9 @@ class Hub:
         clock: Clock,
     ) -> None:
         self._clock = clock
-        self._sources = {tracked.info.name: tracked for tracked in sources}
         self._models = models
-        self._readings = {name: Reading(reports=tracked.first) for name, tracked in self._sources.items()}
-        self._claims = {
-            name: model_reports(tracked.first, tracked.models) for name, tracked in self._sources.items()
-        }
-        self._expiries: list[tuple[float, int, str]] = []
-        self._turns: dict[str, int] = dict.fromkeys(self._sources, 0)
-        self._listeners: list[Listener] = []
+        self._held = {one.info.name: _Held(one, Reading(reports=one.first)) for one in sources}
+        self._listeners: list[ChangeListener] = []
         self._send, self._receive = trio.open_memory_channel[Message](INBOX)
         now = clock.now()
         root = self._first_tree(statements)
@@ -116,7 +148,7 @@ class Hub:
         """Return a sending end of the hub's own, one for each sender to close."""
         return self._send.clone()
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: ChangeListener) -> None:
         """Call `listener` after each change of state, in the hub's task; it must be quick and must not raise."""
         self._listeners.append(listener)
 
@@ -130,9 +162,8 @@ class Hub:
         """Take observations and let readings expire, for ever."""
         task_status.started()
         while True:
-            deadline = self._expiries[0][0] if self._expiries else float("inf")
             message = None
-            with trio.move_on_at(deadline):
+            with trio.move_on_at(min((held.deadline for held in self._held.values()), default=math.inf)):
                 message = await self._receive.receive()
             if message is None:
                 self._expire()
@@ -144,30 +175,25 @@ class Hub:
                 message.set()
 
     def _observe(self, observation: Observation) -> None:
-        name = observation.source
-        now = self._clock.now()
-        self._turns[name] += 1
-        deadline = self._clock.monotonic() + observation.lifetime
-        heapq.heappush(self._expiries, (deadline, self._turns[name], name))
-        reading = Reading(reports=observation.reports, observed_at=now, expires_at=now + observation.lifetime)
-        self._replace(name, reading)
+        now, lifetime = self._clock.now(), observation.lifetime
+        reading = Reading(reports=observation.reports, observed_at=now, expires_at=now + lifetime)
+        tracked = self._held[observation.source].tracked
+        self._hold(_Held(tracked, reading, self._clock.monotonic() + lifetime))
 
     def _expire(self) -> None:
-        """Turn readings past their lifetime stale; entries of readings replaced meanwhile are dropped."""
+        """Turn readings past their lifetime stale."""
         now = self._clock.monotonic()
-        while self._expiries and self._expiries[0][0] <= now:
-            _, turn, name = heapq.heappop(self._expiries)
-            if turn == self._turns[name]:
-                self._replace(name, expired(self._readings[name], "The last report is past its lifetime."))
+        for held in [held for held in self._held.values() if held.deadline <= now]:
+            self._hold(_Held(held.tracked, expired(held.reading, "The last report is past its lifetime.")))
 
-    def _replace(self, name: str, reading: Reading) -> None:
-        tracked = self._sources[name]
-        self._readings[name] = reading
-        self._claims[name] = model_reports(reading.reports, tracked.models)
-        root = graft(self.snapshot.root, f"sources/{name}", self._source_node(name))
-        for model in tracked.models:
+    def _hold(self, held: _Held) -> None:
+        """Put what a source says now in place of what it said before."""
+        name, models = held.tracked.info.name, held.tracked.models
+        self._held[name] = held
+        root = graft(self.snapshot.root, f"sources/{name}", held.node())
+        for model in models:
             root = graft(root, join("models", segment(model)), self._model_node(model))
-        self._publish(_rolled_up(root, "sources", *(("models",) if tracked.models else ())))
+        self._publish(_rolled_up(root, "sources", *(("models",) if models else ())))
 
     def _state(self, statement: Statement) -> None:
         node = _stated(statement.report, self._clock.now())
@@ -190,7 +216,7 @@ class Hub:
 
     def _first_tree(self, statements: Sequence[Statement]) -> Node:
         now = self._clock.now()
-        sources = {name: self._source_node(name) for name in self._sources}
+        sources = {name: held.node() for name, held in self._held.items()}
         models = {segment(model): self._model_node(model) for model in self._models}
         parts: dict[str, dict[str, Node]] = {"plugins": {}, "daemon": {}}
         for statement in statements:
@@ -199,48 +225,19 @@ class Hub:
         children = {"sources": sources, "models": models, **parts}
         return branch({name: branch(below) for name, below in children.items()})
 
-    def _source_node(self, name: str) -> Node:
-        tracked = self._sources[name]
-        # A source that serves models counts through models/ only, where another source may stand in for it.
-        counts = tracked.required and not tracked.models
-        return source_node(self._readings[name], counts=counts)
-
     def _model_node(self, model: str) -> Node:
-        return model_node([self._candidate(name, model) for name in self._models[model]])
-
-    def _candidate(self, name: str, model: str) -> Candidate:
-        tracked = self._sources[name]
-        claim = self._claims[name][model]
-        reading = self._readings[name]
-        return Candidate(
-            source=name,
-            plugin=tracked.info.plugin,
-            backend=tracked.info.backend,
-            status=claim.status,
-            reason=claim.reason,
-            message=claim.message,
-            label=claim.label,
-            observed_at=reading.observed_at,
-            expires_at=reading.expires_at,
-            counts=tracked.required,
-        )
+        return model_node([self._held[name].candidate(model) for name in self._models[model]])
 
 
 def pending(*, is_configured: bool) -> Report:
     """Return what a source shows before its first probe has finished."""
     if is_configured:
         return Report.unknown("pending", "The first probe has not finished yet.")
-    return Report(status=Status.OFF, reason="not_configured", message="No address is configured.")
+    return Report.off(message="No address is configured.")
 
 
 def _stated(report: Report, now: float) -> Node:
-    return Node(
-        status=report.status,
-        reason=report.reason,
-        message=report.message,
-        facts=report.facts,
-        observed_at=now,
-    )
+    return source_node(Reading(reports=(report,), observed_at=now), counts=True)
 
 
 def _rolled_up(root: Node, *branches: str) -> Node:

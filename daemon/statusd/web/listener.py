@@ -15,9 +15,7 @@ from statusd.web.connection import Connection
 from statusd.web.edge import Address, Asgi, Edge, verify
 from statusd.web.guard import Guard
 from statusd.web.limits import Limits
-from statusd.web.sockets import Listener, open_listeners
-
-__all__ = ["Listener", "open_listeners", "serve"]
+from statusd.web.sockets import Listener
 
 log = logging.getLogger("statusd.web")
 
