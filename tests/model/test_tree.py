@@ -95,16 +95,6 @@ def test_grafting_puts_a_node_there_and_copies_only_the_path(tree, name, leaf):
             assert grown.children[other] is child
 
 
-@given(trees, names)
-def test_grafting_none_takes_a_place_away(tree, name):
-    assert find(graft(tree, name, None), name) is None
-
-
-def test_the_root_cannot_be_taken_away():
-    with pytest.raises(KeyError):
-        graft(Node(status=Status.OK), "", None)
-
-
 def test_a_deep_graft_wants_its_parent():
     with pytest.raises(KeyError):
         graft(Node(status=Status.OK), "a/b", Node(status=Status.OK))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 
 from statusd.model.report import Report
-from statusd.model.rollup import branch
+from statusd.model.rollup import roll_up
 from statusd.model.status import Status, worst
 from statusd.model.tree import Node
 
@@ -54,10 +54,8 @@ def source_node(reading: Reading, *, counts: bool) -> Node:
         reading: what its last probe reported.
         counts: whether the source takes part in the rollup of ``sources``.
     """
-    own = own_report(reading.reports)
     parts = {tuple(report.path.split("/")): report for report in reading.reports if report.path}
-    node = _node(own, reading, counts=counts)
-    return attrs.evolve(node, children=_children(parts, reading)) if parts else node
+    return _node(own_report(reading.reports), reading, _children(parts, reading), counts=counts)
 
 
 def expired(reading: Reading, message: str) -> Reading:
@@ -73,32 +71,27 @@ def _children(parts: Mapping[tuple[str, ...], Report], reading: Reading) -> dict
     """Return the nodes for `parts`; a place that only has places below it is their rollup."""
     below: dict[str, dict[tuple[str, ...], Report]] = {}
     for (head, *rest), report in parts.items():
-        below.setdefault(head, {})
+        deeper = below.setdefault(head, {})
         if rest:
-            below[head][tuple(rest)] = report
+            deeper[tuple(rest)] = report
     children: dict[str, Node] = {}
     for head, deeper in below.items():
         grandchildren = _children(deeper, reading)
-        reported = parts.get((head,))
-        if reported is None:
-            children[head] = attrs.evolve(
-                branch(grandchildren), observed_at=reading.observed_at, expires_at=reading.expires_at
-            )
-        else:
-            node = _node(reported, reading, counts=True)
-            children[head] = attrs.evolve(node, children=grandchildren) if grandchildren else node
+        report = parts.get((head,)) or roll_up(grandchildren)
+        children[head] = _node(report, reading, grandchildren)
     return children
 
 
-def _node(report: Report, reading: Reading, *, counts: bool) -> Node:
+def _node(report: Report, reading: Reading, children: Mapping[str, Node], *, counts: bool = True) -> Node:
     return Node(
         status=report.status,
         reason=report.reason,
         message=report.message,
         facts=report.facts,
+        children=children,
+        counts=counts,
         measurements=report.measurements,
         payload=report.payload,
-        counts=counts,
         observed_at=reading.observed_at,
         expires_at=reading.expires_at,
     )

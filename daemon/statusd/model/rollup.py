@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from statusd.model.report import Json
+from statusd.model.report import Json, Report
 from statusd.model.status import Status, best, worst
 from statusd.model.tree import Node
 
@@ -15,30 +15,22 @@ LISTED: Final = 5
 """How many children a rollup's message names before it only counts the rest."""
 
 
-@attrs.frozen
-class Verdict:
-    """What a rollup decided: a status, with the reason and the sentence for it."""
-
-    status: Status
-    reason: str
-    message: str
-
-
-def roll_up(children: Mapping[str, Node]) -> Verdict:
+def roll_up(children: Mapping[str, Node]) -> Report:
     """Return the worst status among the `children` that count; `off` ones take no part; none at all is `off`."""
     counted = {name: node for name, node in children.items() if node.counts and node.status is not Status.OFF}
-    status = worst(node.status for node in counted.values())
     if not counted:
-        return Verdict(Status.OFF, "nothing_counts", "")
+        return Report.off("nothing_counts")
+    status = worst(node.status for node in counted.values())
     if status is Status.OK:
-        return Verdict(status, "ok", "")
+        return Report.ok()
     bad = {name: node for name, node in counted.items() if node.status is not Status.OK}
     reason = next(node.reason for node in bad.values() if node.status is status)
-    return Verdict(status, reason, f"{len(bad)} of {len(counted)} not ok: {_named(bad)}.")
+    message = f"{len(bad)} of {len(counted)} not ok: {_named(bad)}."
+    return Report(status=status, reason=reason, message=message)
 
 
-def branch(children: Mapping[str, Node], *, counts: bool = True) -> Node:
-    """Return a node whose status is the rollup of `children`, observed when the oldest counted child was."""
+def branch(children: Mapping[str, Node]) -> Node:
+    """Return a node whose status is the rollup of `children`, observed when the oldest of them was."""
     verdict = roll_up(children)
     observed = [node.observed_at for node in children.values() if node.observed_at is not None]
     return Node(
@@ -46,7 +38,6 @@ def branch(children: Mapping[str, Node], *, counts: bool = True) -> Node:
         reason=verdict.reason,
         message=verdict.message,
         children=children,
-        counts=counts,
         observed_at=min(observed, default=None),
     )
 
@@ -121,10 +112,7 @@ def model_node(candidates: Sequence[Candidate]) -> Node:
 
 
 def _named(bad: Mapping[str, Node]) -> str:
-    shown = [f"{name} ({node.status}, {node.reason})" for name, node in _first(bad.items())]
+    worst_first = sorted(bad.items(), key=lambda item: -item[1].status.severity)
+    shown = [f"{name} ({node.status}, {node.reason})" for name, node in worst_first[:LISTED]]
     rest = len(bad) - len(shown)
     return ", ".join(shown) + (f" and {rest} more" if rest else "")
-
-
-def _first(items: Iterable[tuple[str, Node]]) -> list[tuple[str, Node]]:
-    return sorted(items, key=lambda item: -item[1].status.severity)[:LISTED]

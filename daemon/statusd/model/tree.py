@@ -111,27 +111,17 @@ def find(root: Node, path: str) -> Node | None:
     return node
 
 
-def graft(root: Node, path: str, node: Node | None) -> Node:
-    """Return `root` with `node` at `path`, or with that place gone when `node` is None.
-
-    Only the nodes on the path are copied; an absent place is added after its siblings.
+def graft(root: Node, path: str, node: Node) -> Node:
+    """Return `root` with `node` at `path`; only the nodes on the path are copied, an absent place comes last.
 
     Raises:
-        KeyError: when the parent of `path` does not exist, or `path` is the root and `node` is None.
+        KeyError: when the parent of `path` does not exist.
     """
-    head, _, rest = path.partition("/")
-    if not head:
-        if node is None:
-            raise KeyError(path)
+    if not path:
         return node
-    children = dict(root.children)
-    if rest:
-        children[head] = graft(children[head], rest, node)
-    elif node is None:
-        children.pop(head, None)
-    else:
-        children[head] = node
-    return attrs.evolve(root, children=children)
+    head, _, rest = path.partition("/")
+    child = graft(root.children[head], rest, node) if rest else node
+    return attrs.evolve(root, children={**root.children, head: child})
 
 
 def walk(root: Node, path: str = "") -> Iterator[tuple[str, Node]]:
@@ -167,61 +157,60 @@ def settle(old: Node | None, new: Node, *, revision: int, now: float) -> Settled
         revision: the revision to stamp on changed nodes.
         now: seconds since 1970.
     """
-    transitions: list[Transition] = []
-    root, is_change = _settle(old, new, "", revision, now, transitions)
-    return Settled(root=root, transitions=tuple(transitions), is_change=is_change)
+    comparison = _Comparison(revision, now)
+    root, is_change = comparison.settle(old, new, "")
+    return Settled(root=root, transitions=tuple(comparison.transitions), is_change=is_change)
 
 
-def _settle(
-    old: Node | None, new: Node, path: str, revision: int, now: float, transitions: list[Transition]
-) -> tuple[Node, bool]:
-    if old is new:
-        return old, False
-    before = old.children if old is not None else NO_CHILDREN
-    is_change = old is None or not old.same_state(new) or tuple(before) != tuple(new.children)
-    children: dict[str, Node] = {}
-    for name, child in new.children.items():
-        settled, child_changed = _settle(
-            before.get(name), child, join(path, name), revision, now, transitions
+@attrs.define
+class _Comparison:
+    """One run of `settle`, and the transitions that it has found."""
+
+    revision: int
+    now: float
+    transitions: list[Transition] = attrs.field(factory=list)
+
+    def settle(self, old: Node | None, new: Node, path: str) -> tuple[Node, bool]:
+        """Return the stamped node, and whether its state or one below it differs."""
+        if old is new:
+            return old, False
+        before = old.children if old is not None else NO_CHILDREN
+        is_change = old is None or not old.same_state(new) or tuple(before) != tuple(new.children)
+        children: dict[str, Node] = {}
+        for name, child in new.children.items():
+            children[name], differs = self.settle(before.get(name), child, join(path, name))
+            is_change = is_change or differs
+        for name, child in before.items():
+            if name not in new.children:
+                self._gone(child, join(path, name))
+        is_moved = old is None or old.status is not new.status
+        if is_moved:
+            self._note(path, old, new)
+        stamped = attrs.evolve(
+            new,
+            children=children or NO_CHILDREN,
+            since=self.now if old is None or is_moved else old.since,
+            revision=self.revision if old is None or is_change else old.revision,
         )
-        children[name] = settled
-        is_change = is_change or child_changed
-    for name, gone in before.items():
-        if name not in new.children:
-            transitions.extend(_gone(gone, join(path, name), revision, now))
-    moved = old is None or old.status is not new.status
-    if moved:
-        transitions.append(
+        return stamped, is_change
+
+    def _gone(self, node: Node, path: str) -> None:
+        for name, child in node.children.items():
+            self._gone(child, join(path, name))
+        self._note(path, node, None)
+
+    def _note(self, path: str, old: Node | None, new: Node | None) -> None:
+        shown = new or old
+        assert shown is not None
+        self.transitions.append(
             Transition(
                 path=path,
                 before=old.status if old is not None else None,
-                after=new.status,
-                reason=new.reason,
-                message=new.message,
-                at=now,
-                revision=revision,
-                counts=new.counts,
+                after=new.status if new is not None else None,
+                reason=new.reason if new is not None else "",
+                message=new.message if new is not None else "",
+                at=self.now,
+                revision=self.revision,
+                counts=shown.counts,
             )
         )
-    stamped = attrs.evolve(
-        new,
-        children=children or NO_CHILDREN,
-        since=now if old is None or moved else old.since,
-        revision=revision if old is None or is_change else old.revision,
-    )
-    return stamped, is_change
-
-
-def _gone(node: Node, path: str, revision: int, now: float) -> Iterator[Transition]:
-    for name, child in node.children.items():
-        yield from _gone(child, join(path, name), revision, now)
-    yield Transition(
-        path=path,
-        before=node.status,
-        after=None,
-        reason="",
-        message="",
-        at=now,
-        revision=revision,
-        counts=node.counts,
-    )
