@@ -13,6 +13,7 @@ import trio
 
 from statusd.config.mistakes import ConfigError, Mistake
 from statusd.config.resolve import Configuration, SourceConfig, resolve
+from statusd.config.scan import secrets_in
 from statusd.config.settings import Settings, wanted_plugins
 from statusd.errors import OptionError
 from statusd.model.report import Report
@@ -46,19 +47,27 @@ class Plan:
     catalogue: Catalogue
 
 
-def plan(settings: Settings, *, points: Iterable[EntryPoint] | None = None) -> Plan:
+def plan(
+    settings: Settings, *, points: Iterable[EntryPoint] | None = None, redactor: Redactor | None = None
+) -> Plan:
     """Load the plugins that `settings` want, and resolve the configuration against them.
 
     Args:
         settings: what the configuration says.
         points: the entry points to choose plugins from; by default the installed ones.
+        redactor: learns the secrets, before any plugin's code runs.
 
     Raises:
         ConfigError: with every mistake in the configuration.
         StartError: when two plugins claim one name.
     """
+    if redactor is not None:
+        redactor.learn(secrets_in(settings))
     catalogue = load_plugins(wanted_plugins(settings), disabled=settings.plugins.disabled, points=points)
-    return Plan(configuration=resolve(settings, catalogue), catalogue=catalogue)
+    configuration = resolve(settings, catalogue)
+    if redactor is not None:
+        redactor.learn(configuration.secrets)
+    return Plan(configuration=configuration, catalogue=catalogue)
 
 
 @attrs.define(eq=False)
@@ -180,7 +189,7 @@ def build_source(
     except OptionError as error:
         mistakes.append(Mistake(f"sources.{config.name}.{error.option}", error.message))
         return BuiltSource(config=config, first=(Report.unknown("plugin_failed", error.message),))
-    except (Exception, SystemExit) as error:  # containment: a constructor is the plugin's code
+    except BaseException as error:  # containment: a constructor is the plugin's code
         log.exception("source %s: its plugin raised while it was built", config.name)
         message = (
             f"The plugin raised {type(error).__name__} while the source was built; the log has the traceback."
@@ -214,7 +223,7 @@ def _views(plan: Plan, context: ViewContext, mistakes: list[Mistake]) -> Iterato
             yield view_type(context=context, **plan.configuration.views.get(name, {}))
         except OptionError as error:
             mistakes.append(Mistake(f"views.{name}.{error.option}", error.message))
-        except (Exception, SystemExit):  # containment: a constructor is the plugin's code
+        except BaseException:  # containment: a constructor is the plugin's code
             log.exception("view %s could not be built; its endpoints are missing", name)
 
 
@@ -224,7 +233,7 @@ def _sinks(plan: Plan, mistakes: list[Mistake]) -> Iterator[Sink]:
             yield sink_type(**plan.configuration.sinks.get(name, {}))
         except OptionError as error:
             mistakes.append(Mistake(f"sinks.{name}.{error.option}", error.message))
-        except (Exception, SystemExit):  # containment: a constructor is the plugin's code
+        except BaseException:  # containment: a constructor is the plugin's code
             log.exception("sink %s could not be built; it gets no transitions", name)
 
 

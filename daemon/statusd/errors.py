@@ -77,16 +77,6 @@ def only(error: BaseException) -> BaseException:
     return error
 
 
-def is_fault(error: BaseException) -> bool:
-    """Whether `error` is the fault of the code that raised it, and may be contained.
-
-    That is an exception, an attempt to exit, or a group of nothing else; cancellation and Ctrl-C have to pass.
-    """
-    if isinstance(error, BaseExceptionGroup):
-        return all(is_fault(one) for one in error.exceptions)
-    return isinstance(error, Exception | SystemExit)
-
-
 def place_of(error: BaseException) -> str:
     """Return the file and line that raised `error`; ``""`` for one that was never raised."""
     trace = error.__traceback__

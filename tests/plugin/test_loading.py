@@ -67,21 +67,37 @@ def test_a_plugin_that_is_not_installed_is_named_with_what_is(install):
     assert caught.value.reason == "plugin_missing"
 
 
-def explode(_registry):
-    raise RuntimeError("boom")
+def explode(registry):
+    raise RuntimeError(f"boom with {registry}")
 
 
-def leave(_registry):
-    sys.exit(3)
+def leave(registry):
+    sys.exit(f"left with {registry}")
 
 
-@pytest.mark.parametrize("fault", [explode, leave])
-def test_a_plugin_that_raises_while_it_registers_harms_no_other(install, fault, caplog):
+def abandon(registry):
+    raise GeneratorExit(registry)
+
+
+def interrupt(registry):
+    raise KeyboardInterrupt(registry)
+
+
+def test_ctrl_c_ends_a_slow_import(install):
+    with pytest.raises(KeyboardInterrupt):
+        load_plugins(["slow"], points=[install("slow", {"statusd_register_sources": interrupt})])
+
+
+@pytest.mark.parametrize(
+    ("fault", "name"), [(explode, "RuntimeError"), (leave, "SystemExit"), (abandon, "GeneratorExit")]
+)
+def test_a_plugin_that_raises_while_it_registers_harms_no_other(install, fault, name, caplog):
     bad = install("bad", {"statusd_register_sources": fault})
     good = install("good", {"statusd_register_sources": registers(Fine)})
     catalogue = load_plugins(["bad", "good"], points=[bad, good])
     assert catalogue.source_type("good") is Fine
     assert catalogue.plugins["bad"].error.reason == "plugin_failed"
+    assert name in catalogue.plugins["bad"].error.message
     assert "plugin bad could not be loaded" in caplog.text
     assert "Traceback" in caplog.text
 

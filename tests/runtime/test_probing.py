@@ -81,8 +81,31 @@ async def test_an_await_that_never_ends_is_a_timeout_that_says_what_it_waited_fo
     assert report.message == "No complete answer within 2 s: connecting to 127.0.0.1:1."
 
 
+async def stray_cancellation():
+    """Return a cancellation that belongs to no scope any more."""
+    kept = []
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await trio.lowlevel.checkpoint()
+        except trio.Cancelled as error:
+            kept.append(error)
+    return kept[0]
+
+
 @pytest.mark.parametrize(
-    "error", [RuntimeError("secret text"), SystemExit(3), RecursionError(), KeyError("x")]
+    "error",
+    [
+        RuntimeError("secret text"),
+        SystemExit(3),
+        RecursionError(),
+        KeyError("x"),
+        StopIteration(),
+        KeyboardInterrupt(),
+        GeneratorExit(),
+        BaseException(),
+        BaseExceptionGroup("", [SystemExit(3), KeyboardInterrupt(), ValueError()]),
+    ],
 )
 async def test_any_exception_is_a_report_and_one_line_a_change(error, caplog):
     one = prober(raising(error))
@@ -183,6 +206,28 @@ async def test_an_exit_from_a_plugins_own_nursery_only_fails_its_probe():
     assert (report.reason, "SystemExit" in report.message) == ("plugin_failed", True)
 
 
+async def test_a_cancellation_that_is_no_scopes_fails_the_probe_and_cancels_nothing():
+    async def probe(_self):
+        raise await stray_cancellation()
+
+    (report,) = await prober(probe).probe()
+    assert (report.status, report.reason) == (Status.UNKNOWN, "plugin_failed")
+    await trio.lowlevel.checkpoint()
+
+
+async def test_a_probe_that_turns_cancellation_into_something_else_ends_all_the_same():
+    async def probe(_self):
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            raise KeyError from None
+
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await prober(probe).probe()
+    assert scope.cancelled_caught
+
+
 async def test_cancellation_passes_through_a_probe():
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -206,9 +251,10 @@ async def test_a_source_adds_to_its_failure(autojump_clock):
     assert [report.reason for report in reports] == ["timeout", "assume_connected"]
 
 
-async def test_a_source_that_fails_at_failing_still_reports_the_failure(caplog):
+@pytest.mark.parametrize("error", [RuntimeError(), KeyboardInterrupt(), GeneratorExit()])
+async def test_a_source_that_fails_at_failing_still_reports_the_failure(error, caplog):
     def on_failure(_self, _failure):
-        raise RuntimeError
+        raise error
 
     one = prober(raising(ProbeError("refused", "No.")), on_failure=on_failure)
     for _ in range(3):
@@ -227,3 +273,22 @@ async def test_secrets_are_masked_in_messages_and_facts():
     (report,) = await prober(returning(told), secrets=["hunter2"]).probe()
     assert report.message == "The key *** is wrong."
     assert report.facts == {"echo": ["Bearer ***"]}
+
+
+async def test_secrets_are_masked_in_paths_and_names_of_measurements_too():
+    reports = [
+        Report.ok(measurements={"hunter2": 1.0}),
+        Report.ok(path=f"parts/{segment('a b:hunter2/x')}"),
+        Report.ok(path="parts/%FF"),
+    ]
+    own, part, other = await prober(returning(reports), secrets=["hunter2"]).probe()
+    assert own.measurements == {"***": 1.0}
+    assert part.path == f"parts/{segment('a b:***/x')}"
+    assert other.path == "parts/%FF"
+
+
+def test_secrets_are_masked_before_the_first_probe_too():
+    waiting = prober(
+        returning(None), on_failure=lambda _self, report: attrs.evolve(report, message="hunter2"), secrets=["hunter2"]
+    )
+    assert waiting.before_the_first(Report.unknown("pending"))[0].message == "***"

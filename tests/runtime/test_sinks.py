@@ -78,6 +78,24 @@ async def test_a_sink_whose_own_task_exits_the_process_only_loses_that_transitio
     assert "sink collecting failed" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), GeneratorExit(), BaseExceptionGroup("", [SystemExit()])]
+)
+async def test_a_sink_that_raises_what_ends_processes_only_loses_that_transition(nursery, error):
+    @attrs.frozen(kw_only=True)
+    class Interrupting(Collecting):
+        async def consume(self, transition):
+            if transition.revision == 1:
+                raise error
+            await Collecting.consume(self, transition)
+
+    runner = SinkRunner(Interrupting())
+    await nursery.start(runner.run)
+    runner.take(SNAPSHOT, (transition(1), transition(2)))
+    await trio.testing.wait_all_tasks_blocked()
+    assert runner.sink.seen == [2]
+
+
 async def test_a_sink_that_hangs_loses_the_oldest_and_never_holds_the_hub(nursery, caplog):
     gate = trio.Event()
     runner = SinkRunner(Collecting(gate=gate))

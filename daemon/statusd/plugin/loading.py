@@ -94,10 +94,9 @@ def _loaded(manager: pluggy.PluginManager, point: EntryPoint, plugin: InstalledP
     except PluginError as error:
         log.error("plugin %s: %s", point.name, error.message)  # noqa: TRY400  # the message says it all; there is no foreign traceback
         return attrs.evolve(plugin, error=error)
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # containment: a plugin may raise anything while it loads, or try to exit
+    except KeyboardInterrupt:  # Ctrl-C, which is the only way to end a slow import
+        raise
+    except BaseException as error:  # containment: a plugin may raise anything while it loads, or try to exit
         log.exception("plugin %s could not be loaded", point.name)
         failure = PluginError(
             "plugin_failed",

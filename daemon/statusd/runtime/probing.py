@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
+from urllib.parse import unquote
 
 import attrs
 import trio
 
-from statusd.errors import ProbeError, ReportError, is_fault, only, place_of
+from statusd.errors import ProbeError, ReportError, only, place_of
 from statusd.model.report import Report
+from statusd.model.tree import segment
 from statusd.plugin.contracts import Source
 from statusd.plugin.validation import checked_reports
 from statusd.runtime.context import SourceLog
@@ -102,16 +104,17 @@ class Prober:
         except ReportError as error:
             self._faults.add(error.reason, str(error))
             reports = self._failed(Report.unknown(error.reason, str(error)))
-        except BaseException as error:  # containment: a probe may raise anything, or try to exit
-            if not is_fault(error):
-                raise
+        except BaseException as error:  # noqa: BLE001  # containment: a probe may raise anything, or try to exit
+            await (
+                trio.lowlevel.checkpoint_if_cancelled()
+            )  # the daemon's cancellation passes, a plugin's own does not
             reports = self._failed(self._raised(error))
         self._faults.end_of_probe()
         return tuple(self._redacted(report) for report in reports)
 
     def before_the_first(self, pending: Report) -> Reports:
         """Return what to show until the first probe has finished: `pending`, with what the source adds to it."""
-        return self._failed(pending)
+        return tuple(self._redacted(report) for report in self._failed(pending))
 
     async def _call(self) -> object:
         if inspect.iscoroutinefunction(self.source.probe):
@@ -140,7 +143,7 @@ class Prober:
         """Return the reports for a failed probe, with what the source adds to it."""
         try:
             return checked_reports(self.source.on_failure(failure), models=self.models)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # containment: this too is the plugin's code
+        except BaseException as error:  # noqa: BLE001  # containment: this too is the plugin's code
             self._faults.add_exception(error)
             return (failure,)
 
@@ -149,4 +152,15 @@ class Prober:
         return f"{message}: {self.trace.phase}." if self.trace.phase else f"{message}."
 
     def _redacted(self, report: Report) -> Report:
-        return attrs.evolve(report, message=self.redact(report.message), facts=self.redact(report.facts))
+        return attrs.evolve(
+            report,
+            message=self.redact(report.message),
+            path="/".join(self._redacted_segment(part) for part in report.path.split("/")),
+            facts=self.redact(report.facts),
+            measurements=self.redact(report.measurements),
+        )
+
+    def _redacted_segment(self, part: str) -> str:
+        name = unquote(part)
+        redacted: str = self.redact(name)
+        return part if redacted == name else segment(redacted)

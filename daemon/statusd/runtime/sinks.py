@@ -9,7 +9,6 @@ from typing import Final, NoReturn
 import attrs
 import trio
 
-from statusd.errors import is_fault
 from statusd.model.snapshot import Snapshot
 from statusd.model.status import Status
 from statusd.model.tree import Transition
@@ -90,9 +89,10 @@ class SinkRunner:
     async def _deliver(self, transition: Transition) -> None:
         try:
             await self.sink.consume(transition)
-        except BaseException as error:  # containment: a sink may raise anything, or try to exit
-            if not is_fault(error):
-                raise
+        except BaseException:  # containment: a sink may raise anything, or try to exit
+            await (
+                trio.lowlevel.checkpoint_if_cancelled()
+            )  # the daemon's cancellation passes, a plugin's own does not
             if not self._is_failing:
                 log.exception(
                     "sink %s failed; later failures of it are not logged until it recovers", self.sink.name
