@@ -129,6 +129,128 @@ def test_a_payload_over_the_limit_is_refused(monkeypatch):
     assert caught.value.reason == "report_too_large"
 
 
+class FightingStr(str):
+    """Text whose methods lie, or raise where they would be called later."""
+
+    __slots__ = ()
+
+    def __eq__(self, _other):
+        raise RuntimeError
+
+    __ne__ = __str__ = __format__ = __iter__ = __eq__
+
+    def __hash__(self):
+        return 1
+
+    def __len__(self):
+        return 1
+
+    def split(self, *_):
+        return ["a"]
+
+
+class FightingInt(int):
+    def __eq__(self, _other):
+        raise RuntimeError
+
+    __int__ = bit_length = __eq__
+
+    def __hash__(self):
+        return 1
+
+
+class FightingFloat(float):
+    def __float__(self):
+        return float("nan")
+
+
+class CutBytes(bytes):
+    def __len__(self):
+        return 1
+
+
+class EndlessList(list):
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        while True:
+            yield Report.ok()
+
+
+def plain_types(value):
+    """Yield the type of everything in a report."""
+    yield type(value)
+    if isinstance(value, dict):
+        for item in (*value, *value.values()):
+            yield from plain_types(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from plain_types(item)
+    elif attrs.has(type(value)):
+        for item in attrs.astuple(value, recurse=False):
+            yield from plain_types(item)
+
+
+def test_nothing_of_a_subclass_reaches_the_tree():
+    @attrs.frozen(kw_only=True)
+    class FightingReport(Report):
+        def __eq__(self, _other):
+            raise RuntimeError
+
+        __hash__ = None
+
+    word = FightingStr("word")
+    reports = EndlessList(
+        [
+            FightingReport(
+                status=Status.OK,
+                reason=word,
+                message=word,
+                facts={word: word, "numbers": [FightingInt(5), FightingFloat(2.0)]},
+                measurements={word: FightingInt(5)},
+                payload=Payload(CutBytes(b"whole"), FightingStr("text/plain")),
+            ),
+            Report.ok(path=FightingStr("part")),
+            Report.ok(model=FightingStr("m"), label=word),
+        ]
+    )
+    checked = checked_reports(reports, models=["m"])
+    allowed = {Report, Payload, Status, str, int, float, bytes, dict, list, type(None)}
+    assert set(plain_types(list(checked))) <= allowed
+    assert checked == (
+        Report.ok(
+            "word",
+            "word",
+            facts={"word": "word", "numbers": [5, 2.0]},
+            measurements={"word": 5},
+            payload=Payload(b"whole", "text/plain"),
+        ),
+        Report.ok(path="part"),
+        Report.ok(model="m", label="word"),
+    )
+
+
+def test_limits_hold_for_subclasses_that_lie_about_their_length(monkeypatch):
+    for lie in (Report.ok(FightingStr("x" * 65)), Report.ok(path=FightingStr("../../models/m"))):
+        with pytest.raises(ReportError):
+            checked_reports(lie)
+    with pytest.raises(ReportError, match="2001"):
+        checked_reports(EndlessList([Report.ok()] * 2001))
+    monkeypatch.setattr(validation, "MAX_PAYLOAD", 3)
+    with pytest.raises(ReportError):
+        checked_reports(Report.ok(payload=Payload(CutBytes(b"abcd"))))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_integer_is_taken_as_long_as_it_can_be_written(sign):
+    longest = sign * (10**4300 - 1)
+    (report,) = checked_reports(Report.ok(facts={"x": longest}))
+    assert msgspec.json.encode(report.facts) == b'{"x":%s}' % str(longest).encode()
+    with pytest.raises(ReportError, match="4300 digits"):
+        checked_reports(Report.ok(facts={"x": longest + sign}))
+
+
 def test_a_subclass_that_fights_back_is_only_an_error():
     @attrs.frozen(kw_only=True)
     class Odd(Report):

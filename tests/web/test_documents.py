@@ -1,5 +1,4 @@
 import logging
-import sys
 
 import attrs
 import pytest
@@ -158,10 +157,40 @@ def test_a_view_that_fails_later_keeps_its_last_document_and_tells_when_it_works
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
 
 
-def test_a_view_that_exits_does_not_end_the_daemon():
-    served, told = opened(view_of(lambda *_: sys.exit("enough")))
+@pytest.mark.parametrize(
+    "error",
+    [
+        SystemExit("enough"),
+        KeyboardInterrupt(),
+        GeneratorExit(),
+        BaseExceptionGroup("", [SystemExit(1), ValueError()]),
+    ],
+)
+def test_a_view_that_raises_what_ends_processes_is_only_a_failing_view(error):
+    def render(*_):
+        raise error
+
+    served, told = opened(view_of(render))
     assert served.get("/example").status == 500
     assert len(told.said) == 1
+
+
+def test_no_methods_of_a_subclass_are_sent():
+    class Odd(int):
+        __le__ = __ge__ = lambda *_: True
+
+    class Cut(bytes):
+        def __len__(self):
+            return 1
+
+    document = Document(body=Cut(b"whole"), status=Odd(99999))
+    served, told = opened(view_of(lambda *_: document))
+    assert served.get("/example").status == 500
+    assert len(told.said) == 1
+    document = Document(body=Cut(b"whole"), status=Odd(201))
+    served, _ = opened(view_of(lambda *_: document))
+    found = served.get("/example")
+    assert (type(found.body), found.body, type(found.status)) == (bytes, b"whole", int)
 
 
 def test_a_tree_that_cannot_be_written_is_a_500_and_no_views_fault(caplog):
@@ -223,7 +252,7 @@ def test_what_cannot_be_sent_is_a_failure_of_the_view(nonsense):
 )
 def test_media_types_with_parameters_can_be_sent(content_type):
     document = Document(body=b"", content_type=content_type)
-    assert opened(view_of(lambda *_: document))[0].get("/example") is document
+    assert opened(view_of(lambda *_: document))[0].get("/example") == document
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ MAX_FACTS: Final = 256 * 1024
 """Bytes, roughly, of all facts and measurements a probe may return."""
 MAX_DEPTH: Final = 16
 """Levels of lists and objects in facts."""
+MAX_DIGITS: Final = 4300
+"""Digits of an integer; Python writes and reads no longer ones (``sys.set_int_max_str_digits``)."""
 MAX_MESSAGE: Final = 1000
 """Characters of a message; a longer one is cut."""
 MAX_WORD: Final = 64
@@ -30,6 +32,7 @@ MAX_SEGMENTS: Final = 8
 MAX_PAYLOAD: Final = 16 << 20
 """Bytes of a payload, and of a document made of it."""
 
+_TOO_LARGE: Final = 10**MAX_DIGITS
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]*")
 _SEGMENT: Final = re.compile(r"(?!\.{1,2}$)(?:[A-Za-z0-9_.~-]|%[0-9A-F]{2})+")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -39,6 +42,7 @@ def checked_reports(value: object, *, models: Iterable[str] = ()) -> tuple[Repor
     """Return what a probe returned as a tuple of reports, each a copy that the plugin cannot change any more.
 
     The copy is bounded by the limits in this module, so a cycle or 100 MB of facts costs no more than they allow.
+    It holds no subclasses: what a plugin's ``__eq__`` or ``__len__`` does must not reach the tree.
 
     Args:
         value: what the probe returned.
@@ -47,16 +51,7 @@ def checked_reports(value: object, *, models: Iterable[str] = ()) -> tuple[Repor
     Raises:
         ReportError: with what is wrong and where.
     """
-    if isinstance(value, Report):
-        reports: Sequence[object] = (value,)
-    elif isinstance(value, list | tuple):
-        reports = value
-    else:
-        raise ReportError(f"The probe returned {_kind(value)}, not a Report or a list of them.")
-    if len(reports) > MAX_REPORTS:
-        raise ReportError(
-            f"The probe returned {len(reports)} reports; the limit is {MAX_REPORTS}.", "report_too_large"
-        )
+    reports = _items(value)
     budget = _Budget(MAX_FACTS)
     allowed = frozenset(models)
     result = tuple(_checked(report, allowed, budget) for report in reports)
@@ -64,47 +59,89 @@ def checked_reports(value: object, *, models: Iterable[str] = ()) -> tuple[Repor
     return result
 
 
+def _items(value: object) -> Sequence[object]:
+    if isinstance(value, Report):
+        return (value,)
+    if not isinstance(value, list | tuple):
+        raise ReportError(f"The probe returned {_kind(value)}, not a Report or a list of them.")
+    kind: Any = list if isinstance(value, list) else tuple
+    length: int = kind.__len__(value)
+    if length > MAX_REPORTS:
+        raise ReportError(
+            f"The probe returned {length} reports; the limit is {MAX_REPORTS}.", "report_too_large"
+        )
+    items: Sequence[object] = kind.__getitem__(value, slice(None))
+    return items
+
+
 def _checked(report: object, models: frozenset[str], budget: _Budget) -> Report:
     if not isinstance(report, Report):
         raise ReportError(f"The list of reports holds {_kind(report)}.")
-    if not isinstance(report.status, Status):
-        raise ReportError(f"A report's status is {_kind(report.status)}, not a statusd.Status.")
+    status = report.status
+    if type(status) is not Status:
+        raise ReportError(f"A report's status is {_kind(status)}, not a statusd.Status.")
     where = _path(report.path)
-    if report.model is not None and report.model not in models:
-        raise ReportError("A report names a model that this source is not configured to serve.")
-    if report.model is not None and where:
+    model = _model(report.model, models)
+    payload = _payload(report.payload)
+    if model is not None and where:
         raise ReportError("A report names both a model and a part; it must be about one of them.")
-    if report.payload is not None and (where or report.model is not None):
+    if payload is not None and (where or model is not None):
         raise ReportError("Only the report about the source itself may carry a payload.")
-    return attrs.evolve(
-        report,
+    return Report(
+        status=status,
         reason=_word(report.reason, "reason"),
         message=_text(report.message, "message")[:MAX_MESSAGE],
+        path=where,
+        model=model,
         label=_word(report.label, "label") if report.label else "",
         facts=budget.copy_object(report.facts, "facts"),
         measurements=_measurements(report.measurements, budget),
-        payload=_payload(report.payload),
+        payload=payload,
     )
 
 
+def plain(value: str) -> str:
+    """Return `value` as a str and no subclass of it, without calling what a subclass defines."""
+    return str.__str__(value)
+
+
+def plain_bytes(value: bytes, limit: int) -> bytes | None:
+    """Return `value` as bytes and no subclass, without calling what a subclass defines; None when over `limit`."""
+    view = memoryview(value)
+    if view.nbytes > limit:
+        return None
+    return value if type(value) is bytes else view.tobytes()
+
+
+def _model(value: object, models: frozenset[str]) -> str | None:
+    if value is None:
+        return None
+    model = plain(value) if isinstance(value, str) else None
+    if model not in models:
+        raise ReportError("A report names a model that this source is not configured to serve.")
+    return model
+
+
 def _word(value: object, what: str) -> str:
-    if not isinstance(value, str) or len(value) > MAX_WORD or not _REASON.fullmatch(value):
+    word = plain(value) if isinstance(value, str) else ""
+    if len(word) > MAX_WORD or not _REASON.fullmatch(word):
         raise ReportError(
             f"A report's {what} is not a lower_snake_case word of at most {MAX_WORD} characters."
         )
-    return value
+    return word
 
 
 def _text(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise ReportError(f"A report's {what} is {_kind(value)}, not a string.")
     # A lone surrogate cannot be encoded, and would fail every document that shows it.
-    return _SURROGATE.sub("\ufffd", value[:MAX_FACTS])
+    return _SURROGATE.sub("\ufffd", plain(value)[:MAX_FACTS])
 
 
 def _path(value: object) -> str:
     if not isinstance(value, str):
         raise ReportError(f"A report's path is {_kind(value)}, not a string.")
+    value = plain(value)
     if not value:
         return ""
     segments = value.split("/") if len(value) <= MAX_PATH else []
@@ -129,12 +166,14 @@ def _payload(value: object) -> Payload | None:
     body: object = value.body if isinstance(value, Payload) else None
     if not isinstance(value, Payload) or not isinstance(body, bytes):
         raise ReportError("A report's payload is not a statusd.Payload of bytes.")
-    content_type: object = value.content_type
-    if not isinstance(content_type, str) or not re.fullmatch(r"[ -~]{1,128}", content_type):
+    given: object = value.content_type
+    content_type = plain(given) if isinstance(given, str) else ""
+    if not re.fullmatch(r"[ -~]{1,128}", content_type):
         raise ReportError("A payload's content type is not a header value of at most 128 characters.")
-    if len(value.body) > MAX_PAYLOAD:
+    body = plain_bytes(body, MAX_PAYLOAD)
+    if body is None:
         raise ReportError(f"A payload is over {MAX_PAYLOAD} bytes.", "report_too_large")
-    return value
+    return Payload(body, content_type)
 
 
 def _expect_distinct(reports: tuple[Report, ...]) -> None:
@@ -165,15 +204,19 @@ class _Budget:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int):
-            self._spend(value.bit_length() // 3, where)
-            return int(value)
+            number = int.__int__(value)
+            self._spend(number.bit_length() // 3, where)
+            if abs(number) >= _TOO_LARGE:
+                raise ReportError(f"The {where} hold an integer of more than {MAX_DIGITS} digits.")
+            return number
         if isinstance(value, float):
             if not math.isfinite(value):
                 raise ReportError(f"The {where} hold a number that JSON has no form for: {value}.")
-            return float(value)
+            return float.__float__(value)
         if isinstance(value, str):
-            self._spend(len(value), where)
-            return _SURROGATE.sub("\ufffd", value)
+            text = plain(value)
+            self._spend(len(text), where)
+            return _SURROGATE.sub("\ufffd", text)
         if isinstance(value, Mapping):
             return self._object(value, where, depth)
         if isinstance(value, list | tuple):
@@ -185,8 +228,9 @@ class _Budget:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise ReportError(f"The {where} have a key that is {_kind(key)}, not a string.")
-            self._spend(len(key), where)
-            copied[_SURROGATE.sub("\ufffd", key)] = self._copy(item, where, depth + 1)
+            name = plain(key)
+            self._spend(len(name), where)
+            copied[_SURROGATE.sub("\ufffd", name)] = self._copy(item, where, depth + 1)
         return copied
 
     def _spend(self, amount: int, where: str) -> None:

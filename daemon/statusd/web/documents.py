@@ -13,7 +13,7 @@ import attrs
 from statusd.errors import StartError, place_of
 from statusd.model.snapshot import Snapshot
 from statusd.plugin.contracts import Document, View, problem
-from statusd.plugin.validation import MAX_PAYLOAD
+from statusd.plugin.validation import MAX_PAYLOAD, plain, plain_bytes
 from statusd.web.statetree import render_state
 from statusd.web.target import canonical
 
@@ -130,7 +130,7 @@ class Documents:
             try:
                 page.document = _valid(page.render(snapshot))
                 page.is_rendered = True
-            except (Exception, SystemExit) as error:  # noqa: BLE001  # a view is a plugin's; its fault must not become a client's
+            except BaseException as error:  # noqa: BLE001  # a view is a plugin's; its fault must not become a client's
                 self._failed(page, path, error)
             else:
                 self._works(page, path)
@@ -169,7 +169,7 @@ class Documents:
             for path in paths:
                 if not isinstance(path, str) or not _PATH.fullmatch(path):
                     raise InvalidPathError(f"{path!r} is not a URL path such as /models")  # noqa: TRY301  # one place contains it all
-        except (Exception, SystemExit) as error:  # as for rendering: the other views are served
+        except BaseException as error:  # as for rendering: the other views are served
             name = _name(view)
             log.error('The view "%s" is left out: it did not say its paths.', name, exc_info=error)  # noqa: TRY400  # exc_info is given
             self._on_view_failed(name, "", f"The view is left out: {type(error).__name__} from its paths().")
@@ -200,7 +200,7 @@ class InvalidDocumentError(ValueError):
 
 
 def _valid(document: Any) -> Document:
-    """Return `document` when it can be sent as it is.
+    """Return `document` when it can be sent as it is; no subclass of anything, whose methods could fail later.
 
     Raises:
         InvalidDocumentError: with what is wrong with it.
@@ -209,14 +209,16 @@ def _valid(document: Any) -> Document:
         raise InvalidDocumentError(f"it returned {type(document).__name__}, not Document")
     given: Any = document  # its fields are what a plugin put there
     status, body, content_type = given.status, given.body, given.content_type
-    if not isinstance(body, bytes) or len(body) > MAX_PAYLOAD:
+    body = plain_bytes(body, MAX_PAYLOAD) if isinstance(body, bytes) else None
+    if body is None:
         raise InvalidDocumentError(f"its body is not bytes, or over {MAX_PAYLOAD} bytes")
-    is_code = isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 599
-    if not is_code or status in _NO_BODY:
+    code = int.__int__(status) if isinstance(status, int) and not isinstance(status, bool) else 0
+    if not 200 <= code <= 599 or code in _NO_BODY:
         raise InvalidDocumentError("its status is no status code from 200 to 599 that goes with a body")
-    if not isinstance(content_type, str) or not _CONTENT_TYPE.fullmatch(content_type):
+    content_type = plain(content_type) if isinstance(content_type, str) else ""
+    if not _CONTENT_TYPE.fullmatch(content_type):
         raise InvalidDocumentError("its content_type is not a media type")
-    return document
+    return Document(body=body, status=code, content_type=content_type)
 
 
 def _name(view: View) -> str:
