@@ -172,14 +172,13 @@ class _Comparison:
 
     def settle(self, old: Node | None, new: Node, path: str) -> tuple[Node, bool]:
         """Return the stamped node, and whether its state or one below it differs."""
-        if old is new:
-            return old, False
         before = old.children if old is not None else NO_CHILDREN
         is_change = old is None or not old.same_state(new) or tuple(before) != tuple(new.children)
-        children: dict[str, Node] = {}
+        children = dict(new.children)
         for name, child in new.children.items():
-            children[name], differs = self.settle(before.get(name), child, join(path, name))
-            is_change = is_change or differs
+            if child is not before.get(name):
+                children[name], differs = self.settle(before.get(name), child, join(path, name))
+                is_change = is_change or differs
         for name, child in before.items():
             if name not in new.children:
                 self._gone(child, join(path, name))
