@@ -12,6 +12,7 @@ from typing import Any
 from statusd import __version__
 from statusd.config.mistakes import ConfigError
 from statusd.errors import StartError
+from statusd.redaction import Redactor
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,8 +103,7 @@ def _demo(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from statusd.commands.check import check  # noqa: PLC0415  # see above
 
-    _quiet_logging()
-    findings = check(options.file, os.environ)
+    findings = check(options.file, os.environ, _quiet_logging())
     _print(findings.as_json() if options.json else findings.as_text())
     return findings.exit_code
 
@@ -111,9 +111,8 @@ def _check(options: argparse.Namespace) -> int:
 def _probe(options: argparse.Namespace) -> int:
     from statusd.commands.probe import NoSuchSource, probe  # noqa: PLC0415  # see above
 
-    _quiet_logging()
     try:
-        explained = probe(options.source, options.config, os.environ)
+        explained = probe(options.source, options.config, os.environ, _quiet_logging())
     except NoSuchSource as error:
         print(f"statusd: {error}", file=sys.stderr)
         return 2
@@ -124,20 +123,28 @@ def _probe(options: argparse.Namespace) -> int:
 def _plugins(options: argparse.Namespace) -> int:
     from statusd.commands.plugins import as_json, as_text, plugins  # noqa: PLC0415  # see above
 
-    _quiet_logging()
-    found = plugins(options.config, os.environ)
+    found = plugins(options.config, os.environ, _quiet_logging())
     _print([as_json(plugin) for plugin in found] if options.json else as_text(found))
     return 1 if any(plugin.error for plugin in found) else 0
 
 
-def _quiet_logging() -> None:
-    """Let warnings and tracebacks of plugins through, on standard error."""
+def _quiet_logging() -> Redactor:
+    """Let warnings and tracebacks of plugins through, on standard error; return what masks the secrets in them."""
     import logging  # noqa: PLC0415  # see above
 
-    from statusd.redaction import Redactor  # noqa: PLC0415  # see above
-    from statusd.systemd.journal import configure_logging  # noqa: PLC0415  # see above
+    from statusd.systemd.journal import configure_logging, log_uncaught_exceptions  # noqa: PLC0415  # see above
 
-    configure_logging(os.environ, redact=Redactor(), level=logging.WARNING)
+    redactor = Redactor()
+    configure_logging(os.environ, redact=redactor, level=logging.WARNING)
+    log_uncaught_exceptions()
+    return redactor
+
+
+def _print_anything() -> None:
+    """Write as an escape what the terminal's encoding lacks; upstreams and file names are in any."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _print(what: Any) -> None:

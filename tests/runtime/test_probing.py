@@ -4,7 +4,7 @@ import attrs
 import pytest
 import trio
 
-from statusd import Payload, ProbeError, Report, Source, Status
+from statusd import Payload, ProbeError, Report, Source, Status, segment
 from statusd.net.trace import Trace
 from statusd.redaction import Redactor
 from statusd.runtime.context import SourceLog
@@ -289,6 +289,8 @@ async def test_secrets_are_masked_in_paths_and_names_of_measurements_too():
 
 def test_secrets_are_masked_before_the_first_probe_too():
     waiting = prober(
-        returning(None), on_failure=lambda _self, report: attrs.evolve(report, message="hunter2"), secrets=["hunter2"]
+        returning(None),
+        on_failure=lambda _self, report: attrs.evolve(report, message="hunter2"),
+        secrets=["hunter2"],
     )
     assert waiting.before_the_first(Report.unknown("pending"))[0].message == "***"

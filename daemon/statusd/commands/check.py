@@ -14,6 +14,7 @@ from statusd.config.mistakes import ConfigError, Mistake
 from statusd.errors import ProbeError, StartError
 from statusd.net.names import Resolver
 from statusd.plugin.contracts import Source
+from statusd.redaction import Redactor
 from statusd.values import Url
 
 LOOKUP: Final = 5.0
@@ -61,11 +62,17 @@ class Findings:
         return "\n".join([*lines, f"{self.origin}: {verdict} ({found})"])
 
 
-def check(config: str | None, environ: Mapping[str, str]) -> Findings:
-    """Hold a configuration against everything that can be known without probing."""
+def check(config: str | None, environ: Mapping[str, str], redactor: Redactor | None = None) -> Findings:
+    """Hold a configuration against everything that can be known without probing.
+
+    Args:
+        config: the file, or None for what `run` would use.
+        environ: the environment.
+        redactor: learns the secrets.
+    """
     findings = Findings(origin=config or "configuration")
     try:
-        planned = plan(read(config, environ))
+        planned = plan(read(config, environ), redactor=redactor)
         findings.origin = planned.configuration.origin
         trio.run(_examine, planned, findings)
     except ConfigError as error:

@@ -6,19 +6,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from statusd.config.load import read
+from statusd.config.scan import secrets_in
 from statusd.config.settings import wanted_plugins
 from statusd.plugin.loading import load_plugins
 from statusd.plugin.registry import InstalledPlugin
+from statusd.redaction import Redactor
 
 
-def plugins(config: str | None, environ: Mapping[str, str]) -> Sequence[InstalledPlugin]:
+def plugins(
+    config: str | None, environ: Mapping[str, str], redactor: Redactor | None = None
+) -> Sequence[InstalledPlugin]:
     """Return every installed plugin, the enabled ones loaded.
+
+    Args:
+        config: the file, or None for what `run` would use.
+        environ: the environment.
+        redactor: learns the secrets.
 
     Raises:
         ConfigError: with every mistake in the configuration.
         StartError: when two plugins claim one name.
     """
     settings = read(config, environ)
+    if redactor is not None:
+        redactor.learn(secrets_in(settings))
     catalogue = load_plugins(wanted_plugins(settings), disabled=settings.plugins.disabled)
     return sorted(catalogue.plugins.values(), key=lambda plugin: (not plugin.is_builtin, plugin.name))
 

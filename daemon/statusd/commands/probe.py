@@ -75,15 +75,23 @@ class Explained:
         return "\n".join(lines)
 
 
-def probe(name: str, config: str | None, environ: Mapping[str, str]) -> Explained:
+def probe(
+    name: str, config: str | None, environ: Mapping[str, str], redactor: Redactor | None = None
+) -> Explained:
     """Probe the source `name` once.
+
+    Args:
+        name: the source.
+        config: the file, or None for what `run` would use.
+        environ: the environment.
+        redactor: learns the secrets.
 
     Raises:
         ConfigError: with every mistake in the configuration.
         StartError: when two plugins claim one name.
         NoSuchSource: with the names there are.
     """
-    planned = plan(read(config, environ))
+    planned = plan(read(config, environ), redactor=redactor)
     return trio.run(_probe, name, planned)
 
 

@@ -45,8 +45,7 @@ def run(config: str | None, bind: Sequence[str] | None, environ: Mapping[str, st
     log_uncaught_exceptions()
     notifier = Notifier(environ)
     try:
-        planned = plan(read(config, environ, bind))
-        redactor.learn(planned.configuration.secrets)
+        planned = plan(read(config, environ, bind), redactor=redactor)
         gc.collect()
         gc.freeze()  # what is loaded stays; going through it again and again stalls every answer for 40 ms
         trio.run(run_until_signal, planned, notifier, strict_exception_groups=True)

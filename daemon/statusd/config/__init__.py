@@ -9,6 +9,7 @@ from __future__ import annotations
 from statusd.config.load import default_text, read, read_text
 from statusd.config.mistakes import ConfigError, Mistake
 from statusd.config.resolve import Configuration, SourceConfig, resolve
+from statusd.config.scan import secrets_in
 from statusd.config.settings import Settings, wanted_plugins
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "read",
     "read_text",
     "resolve",
+    "secrets_in",
     "wanted_plugins",
 ]

@@ -10,6 +10,7 @@ import attrs
 from statusd.config.common import COMMON_KEYS, MAX_INTERVAL, MIN_INTERVAL, TTL_INTERVALS
 from statusd.config.findings import Fault, Findings
 from statusd.config.mistakes import ConfigError, Mistake
+from statusd.config.scan import secrets_in
 from statusd.config.schema import keys_of, structure
 from statusd.config.settings import HttpSettings, PluginsSettings, Settings, SourceTable
 from statusd.config.wording import below, closest, item, quoted, suggestion
@@ -89,7 +90,8 @@ def resolve(settings: Settings, catalogue: Catalogue) -> Configuration:
     Raises:
         ConfigError: with every mistake, those of `settings` included.
     """
-    resolution = _Resolution(settings, catalogue)
+    # Those of a source whose plugin did not load are not read below, and are secrets all the same.
+    resolution = _Resolution(settings, catalogue, secrets=[*secrets_in(settings)])
     sources = tuple(resolution.source(table) for table in settings.sources.values())
     infos = tuple(SourceInfo(name=one.name, plugin=one.plugin, backend=one.backend) for one in sources)
     context = ViewContext(sources=infos, models=tuple(settings.models))

@@ -16,8 +16,9 @@ from statusd.values import Secret
 FORMS: Final = '{ env = "NAME" }, { credential = "name" } or { file = "/path" }'
 MAX_SIZE: Final = 64 * 1024
 """Bytes of a credential or file."""
+WAYS: Final = ("env", "credential", "file")
+"""The keys of a reference, of which it has one."""
 
-_WAYS: Final = ("env", "credential", "file")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ONLY_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-)?\}")
 
@@ -52,9 +53,9 @@ def _way(value: object, path: str, findings: Findings) -> tuple[str, str] | None
     if not isinstance(value, dict):
         findings.mistake(path, _not_a_reference(value))
         return None
-    wrong = [key for key in value if key not in _WAYS]
+    wrong = [key for key in value if key not in WAYS]
     for key in wrong:
-        findings.mistake(below(path, key), f"unknown key; {suggestion(key, _WAYS)}")
+        findings.mistake(below(path, key), f"unknown key; {suggestion(key, WAYS)}")
     if wrong:
         return None
     if len(value) != 1:

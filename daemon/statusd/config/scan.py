@@ -1,0 +1,36 @@
+"""The secrets of a configuration before its plugins are loaded: what no plugin may show while it fails to load."""
+
+from __future__ import annotations
+
+from statusd.config.findings import Findings
+from statusd.config.interpolate import Expanded
+from statusd.config.secrets import WAYS, read_secret
+from statusd.config.settings import Settings
+from statusd.config.urls import read_url
+
+
+def secrets_in(settings: Settings) -> tuple[str, ...]:
+    """Return every text form of every secret that the tables of sources, views and sinks refer to.
+
+    Nobody knows yet which keys are secrets, so all that looks like one is taken for one. What cannot be read is left
+    out: `resolve` says so.
+    """
+    findings = Findings(environ=settings.environ)
+    for source in settings.sources.values():
+        _scan(source.options, findings)
+    _scan(settings.views, findings)
+    _scan(settings.sinks, findings)
+    return tuple(findings.secrets)
+
+
+def _scan(value: object, findings: Findings) -> None:
+    if isinstance(value, Expanded):
+        read_url(value, "", findings)
+    elif isinstance(value, list):
+        for inner in value:
+            _scan(inner, findings)
+    elif isinstance(value, dict):
+        if len(value) == 1 and any(way in value for way in WAYS):
+            read_secret(value, "", findings)
+        for inner in value.values():
+            _scan(inner, findings)
