@@ -72,6 +72,14 @@ def test_a_place_that_only_has_parts_below_it_is_their_rollup():
     assert (disks.status, disks.reason) == (Status.DOWN, "missing")
 
 
+def test_parts_take_no_part_in_a_rollup_of_the_tree():
+    reading = Reading(reports=(Report.ok(), Report.down("dead", path="readers/a"), Report.ok(path="b")))
+    source = source_node(reading, counts=True)
+    assert source.counts
+    readers = source.children["readers"]
+    assert not any(part.counts for part in (readers, readers.children["a"], source.children["b"]))
+
+
 @given(st.lists(reports(paths), max_size=3, unique_by=lambda report: report.path), reports())
 def test_an_expired_reading_is_unknown_throughout_and_has_no_payload_or_label(parts, own):
     stale = expired(Reading(reports=(own, *parts), observed_at=1.0), "Too old.")

@@ -68,7 +68,10 @@ def expired(reading: Reading, message: str) -> Reading:
 
 
 def _children(parts: Mapping[tuple[str, ...], Report], reading: Reading) -> dict[str, Node]:
-    """Return the nodes for `parts`; a place that only has places below it is their rollup."""
+    """Return the nodes for `parts`; a place that only has places below it is their rollup.
+
+    None of them counts: the source's own report is what sums them up.
+    """
     below: dict[str, dict[tuple[str, ...], Report]] = {}
     for (head, *rest), report in parts.items():
         deeper = below.setdefault(head, {})
@@ -77,12 +80,16 @@ def _children(parts: Mapping[tuple[str, ...], Report], reading: Reading) -> dict
     children: dict[str, Node] = {}
     for head, deeper in below.items():
         grandchildren = _children(deeper, reading)
-        report = parts.get((head,)) or roll_up(grandchildren)
-        children[head] = _node(report, reading, grandchildren)
+        report = parts.get((head,)) or _rolled_up(grandchildren)
+        children[head] = _node(report, reading, grandchildren, counts=False)
     return children
 
 
-def _node(report: Report, reading: Reading, children: Mapping[str, Node], *, counts: bool = True) -> Node:
+def _rolled_up(parts: Mapping[str, Node]) -> Report:
+    return roll_up({name: attrs.evolve(part, counts=True) for name, part in parts.items()})
+
+
+def _node(report: Report, reading: Reading, children: Mapping[str, Node], *, counts: bool) -> Node:
     return Node(
         status=report.status,
         reason=report.reason,
