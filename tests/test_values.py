@@ -150,3 +150,8 @@ def test_the_redactor_masks_inside_json_values():
 
 def test_what_is_too_short_to_be_a_secret_blanks_out_nothing():
     assert Redactor(["a", ""])("banana") == "banana"
+
+
+def test_a_bare_url_has_neither_userinfo_nor_query():
+    assert str(Url.parse("http://me:pw@h:1/a?key=x").bare) == "http://h:1/a"
+    assert not Url().bare

@@ -108,6 +108,11 @@ class Url:
         return host if self.port is None else f"{host}:{self.port}"
 
     @property
+    def bare(self) -> Url:
+        """The URL without userinfo and query, for messages."""
+        return attrs.evolve(self, username=Secret(), password=Secret(), query="")
+
+    @property
     def target(self) -> str:
         """Path and query as the request line wants them (RFC 9112, section 3.2.1)."""
         return (self.path or "/") + (f"?{self.query}" if self.query else "")

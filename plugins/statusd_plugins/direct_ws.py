@@ -24,6 +24,9 @@ HTTP: Final = {"ws": "http", "wss": "https"}
 WEBSOCKET: Final = {"http": "ws", "https": "wss"}
 PORTS: Final = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 
+_KEY: Final = ("unauthorized", "the server wants a key, or another one")
+_REFUSALS: Final = {401: _KEY, 403: _KEY, 503: ("unavailable", "it is not available")}
+
 
 @attrs.frozen(kw_only=True)
 class DirectWsSource(Source):
@@ -89,8 +92,12 @@ class DirectWsSource(Source):
         code = await self.context.websocket.handshake(self.url.with_scheme(scheme), ca_file=self.ca_file)
         if code == 101:
             return Report.ok(message="The server opened a WebSocket.", facts={"answer": code})
-        reason = {401: "unauthorized", 403: "unauthorized", 503: "unavailable"}.get(code, "unexpected_answer")
-        raise ProbeError(reason, f"The server answered the WebSocket handshake with {code}; expected 101.")
+        reason, remedy = _REFUSALS.get(
+            code, ("unexpected_answer", "correct the URL, or another kind of server listens there")
+        )
+        raise ProbeError(
+            reason, f"{self.url.bare} answered the WebSocket handshake with {code}, not 101: {remedy}."
+        )
 
     def _with_models(self, found: Report) -> list[Report]:
         if not self.assume_connected:

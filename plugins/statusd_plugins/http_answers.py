@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import attrs
@@ -67,7 +67,13 @@ def judge(response: HttpResponse, expected: Expectation) -> Report:
     facts = facts_of(document, expected.facts)
     if expected.status is None:
         return Report.ok(facts=facts)
-    return attrs.evolve(_worst(expected.status.find(document), expected.words), facts=facts)
+    values = expected.status.find(document)
+    if not values:
+        raise ProbeError(
+            "unexpected_answer", f'The body holds nothing at "{expected.status}" (status_pointer).'
+        )
+    worst = max((_one(value, expected.words) for value in values), key=lambda report: report.status.severity)
+    return attrs.evolve(worst, facts=facts)
 
 
 def expect_code(response: HttpResponse, expected: Expectation) -> None:
@@ -86,12 +92,6 @@ def expect_code(response: HttpResponse, expected: Expectation) -> None:
     expect_success(response)
     wanted = ", ".join(str(one) for one in sorted(expected.codes))
     raise ProbeError("unexpected_answer", f"The server answered {code}; expect_status wants {wanted}.")
-
-
-def _worst(values: Sequence[Json], words: Mapping[str, str]) -> Report:
-    if not values:
-        raise ProbeError("unexpected_answer", "The body holds nothing where status_pointer points.")
-    return max((_one(value, words) for value in values), key=lambda report: report.status.severity)
 
 
 def _one(value: Json, words: Mapping[str, str]) -> Report:
@@ -151,9 +151,11 @@ def model_ids(document: Json, pointer: Pointer) -> frozenset[str]:
     entries = [entry for value in found for entry in _entries(value)]
     ids = {name for name in map(_id, entries) if name}
     if len(entries) > 0 and not ids:
-        raise ProbeError("unexpected_answer", "The answer holds no model ids where models_pointer points.")
+        raise ProbeError(
+            "unexpected_answer", f'The answer holds no model ids at "{pointer}" (models_pointer).'
+        )
     if not found and not _is_empty_list(document, pointer):
-        raise ProbeError("unexpected_answer", "The answer holds nothing where models_pointer points.")
+        raise ProbeError("unexpected_answer", f'The answer holds nothing at "{pointer}" (models_pointer).')
     return frozenset(ids)
 
 

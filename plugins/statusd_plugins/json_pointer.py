@@ -40,6 +40,9 @@ class Pointer:
         # "~01" is "~1" in the end, so ~1 has to go first (section 4).
         return cls(tuple(token.replace("~1", "/").replace("~0", "~") for token in text[1:].split("/")))
 
+    def __str__(self) -> str:
+        return "".join("/" + token.replace("~", "~0").replace("/", "~1") for token in self.tokens)
+
     def find(self, document: Json) -> list[Json]:
         """Return what it points at: nothing, one value, or with ``*`` any number, in the document's order."""
         found: list[Json] = [document]

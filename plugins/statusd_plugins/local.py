@@ -150,7 +150,9 @@ class LocalSource(Source):
             return Report.down(error.reason, error.message, path="command")
         if code == 0:
             return Report.ok(path="command", facts={"exit_code": 0})
-        message = f"The command {_how_it_ended(code)}."
+        message = (
+            f"{command[0]} {_how_it_ended(code)}: `statusd probe {self.context.name}` shows what it wrote."
+        )
         return Report.down("failed", message, path="command", facts={"exit_code": code})
 
     def _models(self, own: Report) -> list[Report]:

@@ -54,3 +54,9 @@ def test_arbitrary_bytes_give_a_value_or_bad_json(body):
 def test_an_object_is_wanted(body):
     with pytest.raises(ProbeError, match="not a JSON object"):
         parse_object(body)
+
+
+def test_a_page_is_named_as_such():
+    with pytest.raises(ProbeError, match="HTML or XML") as caught:
+        parse_json(b"\n <!DOCTYPE html><title>Welcome</title>")
+    assert caught.value.reason == "bad_json"

@@ -27,7 +27,7 @@ async def refusal(client, url, **options):
 async def test_it_returns_status_headers_and_body(answering, client):
     server = await answering(b"HTTP/1.1 503 Busy\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 4\r\n\r\nbusy")
     response = await client.get(url_of(server, "/status"))
-    assert (response.status, response.body) == (503, b"busy")
+    assert (response.url, response.status, response.body) == (url_of(server, "/status"), 503, b"busy")
     assert response.headers == {"x-a": "1, 2", "content-length": "4"}
 
 

@@ -103,6 +103,17 @@ async def test_a_handshake_is_good_only_with_101(code: int, reason: str):
     assert not context.http.asked
 
 
+async def test_a_refused_handshake_says_who_answered_and_the_remedy():
+    context = flashhead()
+    context.websocket.answer = 404
+    with pytest.raises(ProbeError) as caught:
+        await source(context, url="ws://me:pw@h/v1?token=x", check="handshake").probe()
+    assert caught.value.message == (
+        "ws://h/v1 answered the WebSocket handshake with 404, not 101: "
+        "correct the URL, or another kind of server listens there."
+    )
+
+
 @pytest.mark.parametrize(
     ("url", "asked"),
     [

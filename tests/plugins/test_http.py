@@ -116,6 +116,17 @@ async def test_a_status_that_says_nothing_known_is_a_fault(body):
     assert await fault(source) == "unexpected_answer"
 
 
+@pytest.mark.parametrize("text", ["", "/data/*/id", "/a~1b/c~0d"])
+def test_a_pointer_is_written_as_it_was_read(text):
+    assert str(Pointer.parse(text)) == text
+
+
+async def test_a_list_that_is_elsewhere_is_told_with_the_pointer_that_looked_for_it():
+    context = answering("m", health=FakeResponse(), list=as_json({"models": []}))
+    reports = await probed(HttpHealthSource(context=context, url=BASE, path="/health", models_path="/list"))
+    assert reports[""].message.endswith('The answer holds nothing at "/data/*/id" (models_pointer).')
+
+
 async def test_status_map_replaces_the_words_and_the_worst_value_decides():
     source = HttpHealthSource(
         context=answering("m", health=as_json({"parts": [{"s": "Green"}, {"s": "low on memory"}, {"s": 3}]})),

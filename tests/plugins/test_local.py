@@ -155,13 +155,13 @@ async def test_a_failed_probe_and_a_good_one_report_the_same_parts(tmp_path):
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (3, "The command ended with exit code 3."),
-        (-9, "The command was ended by SIGKILL."),
-        (-99, "The command was ended by signal 99."),
+        (3, "nvidia-smi ended with exit code 3: `statusd probe gpu` shows what it wrote."),
+        (-9, "nvidia-smi was ended by SIGKILL: `statusd probe gpu` shows what it wrote."),
+        (-99, "nvidia-smi was ended by signal 99: `statusd probe gpu` shows what it wrote."),
     ],
 )
 async def test_a_command_that_fails_is_down_with_how_it_ended(code, message):
-    context = FakeContext(commands={"nvidia-smi": FakeCompleted(code, b"secret", b"secret")})
+    context = FakeContext(name="gpu", commands={"nvidia-smi": FakeCompleted(code, b"secret", b"secret")})
     reports = await probed(LocalSource(context=context, command=["nvidia-smi", "-L"]))
     assert context.ran == [("nvidia-smi", "-L")]
     report = reports["command"]

@@ -69,7 +69,7 @@ def well(context: FakeContext) -> None:
 
 
 async def test_a_good_plugin_passes(autojump_clock):
-    await check_source(build(Good), models=("m",), answers=well, secrets=["another"])
+    await check_source(build(Good), models=("m",), answers=well, secrets=["another-key"])
 
 
 async def test_a_plain_probe_passes():

@@ -24,6 +24,11 @@ def parse_json(body: bytes) -> Json:
     except RecursionError:
         raise ProbeError("bad_json", "The body is JSON nested too deeply to be read.") from None
     except (ValueError, msgspec.MsgspecError) as error:
+        if body[:1024].lstrip()[:1] == b"<":
+            raise ProbeError(
+                "bad_json",
+                "The body is a page of HTML or XML, not JSON: another server, or a proxy, answers there.",
+            ) from None
         raise ProbeError("bad_json", f"The body is not valid JSON: {_without_value(error)}.") from None
     return value
 
@@ -36,7 +41,9 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """
     value = parse_json(body)
     if not isinstance(value, dict):
-        raise ProbeError("bad_json", "The body is valid JSON, and not a JSON object.")
+        raise ProbeError(
+            "bad_json", "The body is valid JSON, and not a JSON object: another kind of server listens there."
+        )
     return value
 
 

@@ -26,11 +26,13 @@ class HttpResponse:
     """A complete answer.
 
     Attributes:
+        url: what was asked.
         status: the status code, 200 to 999.
         headers: names in lower case; values of repeated fields joined by ``", "``.
         body: without transfer coding.
     """
 
+    url: Url
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -86,13 +88,16 @@ class HttpClient:
         if kept is not None:
             parser = ResponseParser(where=kept.where, max_body=max_body)
             try:
-                return await self._exchange(origin, kept, request, parser)
+                return await self._exchange(url, origin, kept, request, parser)
             except ProbeError as error:
                 if error.reason != "connection_lost" or parser.has_begun:
                     raise
+                self._trace.enter(
+                    f"the kept connection to {kept.where} has been closed: asking again on a new one"
+                )
         connection = await self._connect(origin)
         parser = ResponseParser(where=connection.where, max_body=max_body)
-        return await self._exchange(origin, connection, request, parser)
+        return await self._exchange(url, origin, connection, request, parser)
 
     async def aclose(self) -> None:
         """Close the kept connections; those in use are closed when their answers are in."""
@@ -109,7 +114,7 @@ class HttpClient:
         return await open_connection(endpoint, self._resolver, self._trace, tls=target)
 
     async def _exchange(
-        self, origin: _Origin, connection: Connection, request: bytes, parser: ResponseParser
+        self, url: Url, origin: _Origin, connection: Connection, request: bytes, parser: ResponseParser
     ) -> HttpResponse:
         try:
             await self._send(connection, request)
@@ -123,7 +128,7 @@ class HttpClient:
             self._keep(origin, connection)
         else:
             connection.close()
-        return HttpResponse(status=parser.status, headers=parser.headers, body=parser.body)
+        return HttpResponse(url=url, status=parser.status, headers=parser.headers, body=parser.body)
 
     async def _send(self, connection: Connection, request: bytes) -> None:
         self._trace.enter(f"sending the request to {connection.where}")

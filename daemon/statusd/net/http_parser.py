@@ -108,9 +108,13 @@ class ResponseParser:
         if self.is_complete:
             return
         if not self.has_begun:
-            raise ProbeError("connection_lost", f"{self._where} closed the connection without an answer.")
+            raise ProbeError(
+                "connection_lost",
+                f"{self._where} closed the connection without an answer: its own log may know why.",
+            )
         raise ProbeError(
-            "connection_lost", f"{self._where} closed the connection in the middle of its answer."
+            "connection_lost",
+            f"{self._where} closed the connection in the middle of its answer: its own log may know why.",
         )
 
     def dispose(self) -> None:

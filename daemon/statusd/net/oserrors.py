@@ -11,7 +11,10 @@ _REFUSED: Final = (
     "refused",
     "The connection to {where} was refused: start the server, or correct the address.",
 )
-_LOST: Final = ("connection_lost", "The connection to {where} broke before the answer was complete.")
+_LOST: Final = (
+    "connection_lost",
+    "{where} broke the connection before the answer was complete: its own log may know why.",
+)
 _UNREACHABLE: Final = (
     "unreachable",
     "There is no route to {where}: correct the address, or mend the network.",

@@ -110,7 +110,10 @@ class _Session:
         while True:
             data = await self._receive()
             if not data:
-                raise ProbeError("connection_lost", f"{where} closed the connection without an answer.")
+                raise ProbeError(
+                    "connection_lost",
+                    f"{where} closed the connection without an answer: its own log may know why.",
+                )
             greeting.take(data)
             room = MAX_HEAD_BYTES - self._head
             self._head += len(data)

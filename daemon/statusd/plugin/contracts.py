@@ -36,6 +36,11 @@ class HttpResponse(Protocol):
     """A complete answer to a GET."""
 
     @property
+    def url(self) -> Url:
+        """What was asked."""
+        ...
+
+    @property
     def status(self) -> int:
         """The status code."""
         ...
@@ -285,15 +290,20 @@ def expect_success(response: HttpResponse) -> None:
     code = response.status
     if 200 <= code < 300:
         return
+    reason = "http_error"
     if code in {401, 403}:
-        raise ProbeError("unauthorized", f"The server answered {code}: the key is missing or wrong.")
-    if 300 <= code < 400:
-        raise ProbeError(
-            "redirect", f"The server answered {code}, a redirect; probes do not follow: set the final URL."
-        )
-    if code == 503:
-        raise ProbeError("unavailable", "The server answered 503: it is not available.")
-    raise ProbeError("http_error", f"The server answered {code}.")
+        reason, meaning = "unauthorized", "the key is missing or wrong"
+    elif 300 <= code < 400:
+        reason, meaning = "redirect", "probes do not follow redirects; set the final URL"
+    elif code == 503:
+        reason, meaning = "unavailable", "it is not available"
+    elif code == 429:
+        meaning = "it is asked too often; raise the interval"
+    elif code >= 500:
+        meaning = "it failed, and its own log knows why"
+    else:
+        meaning = "correct the URL, or another kind of server listens there"
+    raise ProbeError(reason, f"{response.url.bare or 'The server'} answered {code}: {meaning}.")
 
 
 @attrs.frozen(kw_only=True)

@@ -36,11 +36,12 @@ class FakeClock:
 
 @attrs.frozen
 class FakeResponse:
-    """An answer for `FakeHttp`."""
+    """An answer for `FakeHttp`, which sets its `url`."""
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = attrs.field(factory=dict)
+    url: Url = attrs.field(factory=Url)
 
 
 @attrs.define
@@ -66,7 +67,7 @@ class FakeHttp:
             raise answer
         if len(answer.body) > max_body:
             raise ProbeError("too_large", f"The body is over {max_body} bytes.")
-        return answer
+        return attrs.evolve(answer, url=url)
 
 
 @attrs.define

@@ -201,9 +201,9 @@ class _Http:
 
     async def get(
         self,
-        url: Url,  # noqa: ARG002  # the signature of the real client, here and below
+        url: Url,
         *,
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002  # the signature of the real client, here and below
         max_body: int = 1 << 20,
         ca_file: str = "",  # noqa: ARG002
         unix_socket: str = "",  # noqa: ARG002
@@ -211,7 +211,7 @@ class _Http:
         answer = await self.call.http()
         if len(answer.body) > max_body:
             raise ProbeError("too_large", FAILURES["too_large"])
-        return answer
+        return attrs.evolve(answer, url=url)
 
 
 @attrs.frozen
