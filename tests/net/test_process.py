@@ -277,3 +277,10 @@ async def test_what_ran_and_what_came_is_in_the_trace():
         ("phase", "waiting for /bin/echo to end"),
         ("received", "a b\n"),
     ]
+
+
+async def test_the_trace_shows_a_script_by_its_first_line_and_silence_in_words():
+    trace = Trace(is_recording=True)
+    await run_command(["/bin/sh", "-c", "\ntrue  # first\nfalse\ntrue\n"], trace)
+    assert [step.text for step in trace.steps if step.kind == "sent"] == ["/bin/sh -c 'true  # first'..."]
+    assert [step.text for step in trace.steps if step.kind == "received"] == ["(no output)"]

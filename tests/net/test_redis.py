@@ -120,7 +120,7 @@ async def test_what_is_asked_and_answered_is_in_the_trace(server, servers):
     await servers.client(trace, 5).execute(url(server), "HGETALL", "k")
     phases = [step.text for step in trace.steps if step.kind == "phase"]
     assert f"connecting to 127.0.0.1:{server.port}" in phases
-    assert trace.phase == "waiting for the reply to HGETALL"
+    assert trace.phase == f"waiting for 127.0.0.1:{server.port} to reply to HGETALL"
     assert [step.text for step in trace.steps if step.kind == "sent"][-1] == "HGETALL k"
     assert [step.text for step in trace.steps if step.kind == "received"] == ["[2] slot_occupied 1"]
 

@@ -185,11 +185,18 @@ async def test_a_server_that_speaks_first_is_not_redis(servers, greets):
 
 async def test_an_http_server_is_not_redis(servers):
     def http(connection: socket.socket, _ended: threading.Event) -> None:
-        connection.recv(100)
-        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n<html>")
+        asked = connection.recv(100)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n" + asked)
 
-    with listening(http) as at:
-        assert (await failure(servers, at)).reason == "protocol_error"
+    trace = Trace(is_recording=True)
+    with listening(http) as at, pytest.raises(ProbeError) as caught:
+        await servers.client(trace, 5).execute(at, "HGETALL", "k", password=Secret("hunter2"))
+    assert caught.value.reason == "protocol_error"
+    assert caught.value.message.startswith(f"{at.authority} does not answer in Redis protocol")
+    (received,) = [step.text for step in trace.steps if step.kind == "received"]
+    assert received.startswith("HTTP/1.1 400 Bad Request")
+    assert "***" in received
+    assert "hunter2" not in received
 
 
 async def test_a_server_that_hangs_up_is_a_lost_connection(servers):
@@ -278,6 +285,7 @@ async def test_an_error_that_quotes_the_password_does_not_reach_message_trace_or
     assert caught.value.reason == "unexpected_answer"
     assert "hunter2" not in repr((caught.value, caught.value.__cause__, trace.steps))
     assert caught.value.__suppress_context__
+    assert "-(not shown: it may quote the password)" in [step.text for step in trace.steps]
 
 
 async def test_an_error_reply_to_the_command_is_traced_without_the_password(servers):

@@ -44,7 +44,7 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def fed(*parts: bytes, commands: int = 1) -> ReplyGuard:
-    guard = ReplyGuard()
+    guard = ReplyGuard("a server")
     for _ in range(commands):
         guard.expect()
     for part in parts:
@@ -149,7 +149,7 @@ def test_a_header_alone_is_never_more_than_the_parser_can_take():
 
 
 def test_each_command_has_a_limit_of_its_own():
-    guard = ReplyGuard(max_bytes=100)
+    guard = ReplyGuard("a server", max_bytes=100)
     for _ in range(10):
         guard.expect()
         guard.feed(b"$60\r\n" + b"x" * 60 + b"\r\n")

@@ -70,16 +70,27 @@ async def run_command(command: Sequence[str], trace: Trace) -> Completed:
     if not command:
         raise ValueError("the command is empty")
     trace.enter(f"starting {command[0]}")
-    trace.sent(shlex.join(command).encode("utf-8", "backslashreplace"))
+    trace.sent(_shown(command))
     process = await _start(list(command))
     trace.enter(f"waiting for {command[0]} to end")
     try:
         stdout, stderr = await _outputs(process)
     finally:
         await _finish(process)
-    trace.received(stdout + stderr)
+    trace.received(stdout + stderr or b"(no output)")
     assert process.returncode is not None  # its end was awaited
     return Completed(returncode=process.returncode, stdout=stdout, stderr=stderr)
+
+
+def _shown(command: Sequence[str]) -> bytes:
+    """Return `command` on one line; of an argument with several lines, a script say, the first with text in it."""
+    words = [
+        shlex.quote(word)
+        if word.isprintable()
+        else shlex.quote(next(filter(str.strip, word.splitlines()), "")) + "..."
+        for word in command
+    ]
+    return " ".join(words).encode("utf-8", "backslashreplace")
 
 
 async def _start(command: list[str]) -> subprocess.Popen[bytes]:

@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import redis
 import trio
@@ -24,6 +24,9 @@ from statusd.net.redis_replies import callbacks, preview, refusal, shown
 from statusd.net.redis_wire import Wire
 from statusd.net.trace import Trace
 from statusd.values import Secret
+
+GARBAGE: Final = 200
+"""Bytes of an answer in another protocol to show."""
 
 
 class _Connection(redis.Connection):
@@ -156,16 +159,22 @@ class Server:
             self._drop()
             raise self._refused(error) from None
         except BaseException:
+            if self._wire is not None and self._wire.refused:
+                self._received(self._wire.refused[:GARBAGE])
             self._drop()
             raise
         self._note(lambda trace: trace.received(preview(reply, trace)))
         return self._converted(job.command[0], reply)
 
     def _refused(self, error: redis.RedisError) -> ProbeError:
-        if not self._is_logging_in:
-            text = f"-{error}".replace(self._target.password.reveal() or "\0", "***")
-            self._note(lambda trace: trace.received(text.encode("utf-8", "replace")))
+        text = "-(not shown: it may quote the password)" if self._is_logging_in else f"-{error}"
+        self._received(text.encode("utf-8", "replace"))
         return refusal(error, self._target.peer)
+
+    def _received(self, data: bytes) -> None:
+        password = self._target.password.reveal().encode("utf-8", "surrogateescape")
+        text = data.replace(password, b"***") if password else data
+        self._note(lambda trace: trace.received(text))
 
     def _converted(self, name: str | bytes | int, reply: Any) -> Any:
         callback = callbacks().get(name.decode("latin-1") if isinstance(name, bytes) else str(name))
@@ -242,8 +251,8 @@ class Server:
     def _sending(self, *command: str | bytes | int) -> None:
         assert self._wire is not None
         self._wire.guard.expect()
-        name = shown(command[:1])
-        self._note(lambda trace: trace.enter(f"waiting for the reply to {name.decode('utf-8', 'replace')}"))
+        name = shown(command[:1]).decode("utf-8", "replace")
+        self._note(lambda trace: trace.enter(f"waiting for {self._target.peer} to reply to {name}"))
         self._note(lambda trace: trace.sent(shown(command)))
 
     def _drop(self) -> None:

@@ -34,13 +34,18 @@ class Wire:
         peer: the server's name, for messages.
         deadline: on the clock of ``time.monotonic``; set it anew for each command.
 
+    Attributes:
+        guard: holds what comes in within its limits.
+        refused: what came in and broke them.
+
     Raises:
         ProbeError: from every method that waits; the connection is of no use after it.
     """
 
     def __init__(self, family: int, peer: str, deadline: float) -> None:
         self.deadline = deadline
-        self.guard = ReplyGuard()
+        self.guard = ReplyGuard(peer)
+        self.refused = b""
         self.opened_at = time.monotonic()
         self._peer = peer
         self._lock = threading.Lock()  # so that no descriptor is shut down that has become another's
@@ -136,7 +141,12 @@ class Wire:
             raise _failure(error, self._peer) from error
         if not count:
             raise _failure(ConnectionResetError(), self._peer)
-        self.guard.feed(bytes(memoryview(buffer)[:count]))
+        data = bytes(memoryview(buffer)[:count])
+        try:
+            self.guard.feed(data)
+        except ProbeError:
+            self.refused = data
+            raise
         return count
 
     def settimeout(self, _timeout: float | None) -> None:

@@ -26,9 +26,11 @@ class ReplyGuard:
     """Follows the frames of replies as bytes arrive, and refuses what is over a limit or is not RESP2.
 
     Attributes:
+        peer: the server's name, for messages.
         max_bytes: bytes on the wire that one reply may have.
     """
 
+    peer: str
     max_bytes: int = MAX_BYTES
     _unanswered: int = 0
     _bytes: int = 0
@@ -82,10 +84,11 @@ class ReplyGuard:
         # Seen before the line is whole, so that a server that greets in another protocol is told at once.
         if kind not in {b"+", b"-", b":", b"$", b"*"}:
             raise ProbeError(
-                "protocol_error", "The answer is not Redis protocol: another kind of server listens there."
+                "protocol_error",
+                f"{self.peer} does not answer in Redis protocol: another kind of server listens there.",
             )
         if not self._unanswered:
-            raise ProbeError("protocol_error", "The server sends replies to commands that were never sent.")
+            raise ProbeError("protocol_error", f"{self.peer} sends replies to commands that were never sent.")
 
     def _header(self, kind: bytes, text: bytes) -> None:
         self._begin(kind)
@@ -94,7 +97,8 @@ class ReplyGuard:
             return
         if not _LENGTH.fullmatch(text):
             raise ProbeError(
-                "protocol_error", "The reply has a length that is not a number: it is not Redis protocol."
+                "protocol_error",
+                f"{self.peer} sends a length that is not a number: it is not Redis protocol.",
             )
         length = int(text)
         if kind == b"$" and length >= 0:
@@ -122,6 +126,5 @@ class ReplyGuard:
             self._open.pop()
         self._unanswered -= 1
 
-    @staticmethod
-    def _too_large(what: str) -> ProbeError:
-        return ProbeError("too_large", f"The reply {what}, which is the limit.")
+    def _too_large(self, what: str) -> ProbeError:
+        return ProbeError("too_large", f"The reply of {self.peer} {what}, which is the limit.")
