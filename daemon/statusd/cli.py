@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from statusd.redaction import Redactor
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0, 1 a fault, 2 usage, 78 bad configuration."""
+    _print_anything()
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
@@ -148,7 +150,7 @@ def _print_anything() -> None:
 
 
 def _print(what: Any) -> None:
-    print(what if isinstance(what, str) else json.dumps(what, indent=2, ensure_ascii=False))
+    print(what if isinstance(what, str) else json.dumps(what, indent=2))
 
 
 if __name__ == "__main__":

@@ -196,3 +196,18 @@ wav2lip = "omnirt"
 def test_version_and_help_answer():
     assert statusd("--version").stdout.startswith("statusd ")
     assert "COMMAND" in statusd("--help").stdout
+
+
+def test_what_a_terminal_cannot_show_is_escaped_and_json_stays_json(config):
+    path = config('[sources.s]\nplugin = "local"\nfiles = ["/nowhere/öde 中"]\n')
+    ascii_only = {"PYTHONIOENCODING": "ascii"}
+    shown = statusd("probe", "s", "--config", path, environ=ascii_only)
+    assert (shown.returncode, shown.stderr) == (1, "")
+    assert r"/nowhere/\xf6de \u4e2d does not exist" in shown.stdout
+    document = json.loads(statusd("probe", "s", "--config", path, "--json", environ=ascii_only).stdout)
+    assert "/nowhere/öde 中 does not exist" in document["reports"][0]["message"]
+
+
+def test_facts_are_shown_as_json(config):
+    path = config('[sources.s]\nplugin = "local"\nfiles = ["/nowhere"]\n')
+    assert 'fact unmet: ["files/%2Fnowhere"]' in statusd("probe", "s", "--config", path).stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from statusd.config.load import read
 from statusd.config.mistakes import ConfigError, Mistake
 from statusd.errors import StatusdError
 from statusd.model.merge import own_report
-from statusd.model.report import Report
+from statusd.model.report import Json, Report
 from statusd.model.status import Status
 from statusd.net.trace import Step
 from statusd.redaction import Redactor
@@ -64,7 +65,7 @@ class Explained:
         lines = [
             f"source {self.source} (plugin {self.plugin})",
             *(
-                f"{step.at * 1000:9.1f} ms {marks[step.kind]} {_printable(line)}"
+                f"{step.at * 1000:9.1f} ms {marks[step.kind]} {_printable(line)}".rstrip()
                 for step in self.steps
                 for line in step.text.splitlines() or [""]
             ),
@@ -141,10 +142,14 @@ def _report_lines(report: Report) -> list[str]:
         lines.append(f"    label: {report.label}")
     for kind in ("facts", "measurements"):
         for key, value in getattr(report, kind).items():
-            lines.append(f"    {kind[:-1]} {_printable(key)}: {_printable(str(value))}")
+            lines.append(f"    {kind[:-1]} {_printable(key)}: {_printable(_value(value))}")
     if report.payload is not None:
         lines.append(f"    payload: {len(report.payload.body)} bytes, {report.payload.content_type}")
     return lines
+
+
+def _value(value: Json) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
 
 
 def _printable(text: str) -> str:
