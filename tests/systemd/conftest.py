@@ -16,7 +16,7 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 UNIT = PROJECT / "systemd/statusd.service"
 PROGRAMS = ("unshare", "nsenter", "setpriv", "pivot_root", "mount", "systemctl", "journalctl")
-PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"  # where pivot_root is
+PATH = os.environ.get("PATH", "") + ":/usr/bin:/bin:/usr/sbin:/sbin"  # where the machine's programs are
 NAMESPACES = ("--mount", "--pid", "--fork", "--cgroup", "--uts", "--ipc", "--net")
 TARGET = """\
 [Unit]
@@ -49,6 +49,7 @@ class Machine:
             text=True,
             timeout=40,
             check=False,
+            env={**os.environ, "PATH": PATH},
         )
         assert expect is None or done.returncode == expect, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
