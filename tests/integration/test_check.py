@@ -119,6 +119,22 @@ url = "http://no-such-host.invalid/"
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_two_claims_to_one_name_are_a_fault_with_which_it_does_not_start(config, tmp_path):
+    about = tmp_path / "stranger-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[statusd]\nmock = elsewhere\n")
+    path = config("")
+    for command in (("check", path), ("check",), ("run", "--config", path)):
+        done = statusd(*command, environ={"PYTHONPATH": str(tmp_path)})
+        assert done.returncode == 1
+        said = done.stdout + done.stderr
+        assert 'Two distributions provide a plugin named "mock": statusd and stranger.' in said
+        if command[0] == "check":
+            assert said.endswith(": does not start (1 finding)\n")
+            assert said.startswith(path if path in command else "the built-in configuration: ")
+
+
 def test_check_without_a_file_looks_at_what_run_would_use(config):
     assert statusd("check").returncode == 0
     assert statusd("check", environ={"STATUSD_CONFIG": config("x = ")}).returncode == 78

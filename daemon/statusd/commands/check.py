@@ -26,15 +26,17 @@ class Findings:
     """What `check` found.
 
     Attributes:
-        origin: the file, or ``built-in default``.
+        origin: the file, or what else the configuration came from.
         mistakes: in the configuration; the daemon would not start.
-        faults: of the surroundings; the daemon would start and show them.
+        faults: of the surroundings; the daemon would show them.
+        starts: whether the daemon would start.
         summary: what the configuration holds.
     """
 
     origin: str
     mistakes: list[Mistake] = attrs.field(factory=list)
     faults: list[Mistake] = attrs.field(factory=list)
+    starts: bool = True
     summary: str = ""
 
     @property
@@ -56,8 +58,8 @@ class Findings:
         """Return one line a finding."""
         lines = [f"{self.origin}: {one}" for one in self.mistakes]
         lines += [f"{self.origin}: {one}" for one in self.faults]
-        verdict = {0: "ok", 1: "starts, with faults around it", 78: "does not start"}[self.exit_code]
         count = len(self.mistakes) + len(self.faults)
+        verdict = "ok" if not count else "starts, with faults around it" if self.starts else "does not start"
         found = self.summary if self.exit_code == 0 else f"{count} finding{'s' if count != 1 else ''}"
         return "\n".join([*lines, f"{self.origin}: {verdict} ({found})"])
 
@@ -72,14 +74,16 @@ def check(config: str | None, environ: Mapping[str, str], redactor: Redactor | N
     """
     findings = Findings(origin=config or "configuration")
     try:
-        planned = plan(read(config, environ), redactor=redactor)
-        findings.origin = planned.configuration.origin
-        trio.run(_examine, planned, findings)
+        settings = read(config, environ)
+        findings.origin = settings.origin
+        trio.run(_examine, plan(settings, redactor=redactor), findings)
     except ConfigError as error:
         findings.origin = error.origin
         findings.mistakes.extend(error.mistakes)
+        findings.starts = False
     except StartError as error:
         findings.faults.append(Mistake("plugins", str(error)))
+        findings.starts = False
     return findings
 
 
