@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import EntryPoint
+from typing import TypeVar
 
 import attrs
 import trio
@@ -17,7 +18,6 @@ from statusd.config.scan import secrets_in
 from statusd.config.settings import Settings, wanted_plugins
 from statusd.errors import OptionError
 from statusd.model.report import Report
-from statusd.model.tree import segment
 from statusd.net.http import HttpClient
 from statusd.net.names import Resolver
 from statusd.net.process import run_command
@@ -25,17 +25,19 @@ from statusd.net.redis import RedisServers
 from statusd.net.tcp import TcpClient
 from statusd.net.trace import Trace
 from statusd.net.websocket import WebSocketClient
-from statusd.plugin.contracts import Clock, Sink, Source, SourceInfo, View, ViewContext
+from statusd.plugin.contracts import Clock, Source, View
 from statusd.plugin.loading import load_plugins
 from statusd.plugin.registry import Catalogue
 from statusd.redaction import Redactor
 from statusd.runtime.clock import SystemClock
 from statusd.runtime.context import SourceContext, SourceLog
 from statusd.runtime.hub import Hub, Statement, Tracked, pending
+from statusd.runtime.plugin_nodes import PluginNodes
 from statusd.runtime.probing import Prober
 from statusd.runtime.sinks import SinkRunner, log_transitions
 from statusd.web.documents import Documents
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -131,133 +133,156 @@ class Daemon:
     net: Net
     hub: Hub
     sources: tuple[BuiltSource, ...]
-    views: tuple[View, ...]
     sinks: tuple[SinkRunner, ...]
     documents: Documents
 
 
-def build(plan: Plan, *, clock: Clock | None = None) -> Daemon:
+def build(plan: Plan) -> Daemon:
     """Build the daemon; call it inside a trio run.
 
     Raises:
         ConfigError: when options of a source, view or sink do not go together.
         StartError: when two views claim one path.
     """
-    clock = clock or SystemClock()
-    net = Net()
     configuration = plan.configuration
-    mistakes: list[Mistake] = []
-    redactor = Redactor(configuration.secrets)
-    sources = tuple(build_source(config, net, clock, redactor, mistakes) for config in configuration.sources)
-    infos = tuple(_info(config) for config in configuration.sources)
-    view_context = ViewContext(sources=infos, models=tuple(configuration.models))
-    views = tuple(_views(plan, view_context, mistakes))
-    sinks = tuple(SinkRunner(sink) for sink in _sinks(plan, mistakes))
-    if mistakes:
-        raise ConfigError(mistakes, configuration.origin)
+    builder = Builder(plan)
+    sources = tuple(builder.source(config) for config in configuration.sources)
+    views = builder.views()
+    sinks = builder.sinks()
+    builder.expect_no_mistakes()
     tracked = [
         Tracked(
-            info=_info(built.config),
+            info=built.config.info,
             models=built.config.models,
             required=built.config.required,
             first=built.first,
         )
         for built in sources
     ]
-    hub = Hub(tracked, configuration.models, statements=tuple(_statements(plan)), clock=clock)
+    statements = (_about(configuration), *builder.plugin_nodes.statements())
+    hub = Hub(tracked, configuration.models, statements=statements, clock=builder.clock)
     hub.listen(log_transitions)
     for sink in sinks:
         hub.listen(sink.take)
-    documents = Documents(
-        views, lambda: hub.snapshot, on_view_failed=partial(_say_view_failed, hub, plan.catalogue)
-    )
-    return Daemon(plan=plan, net=net, hub=hub, sources=sources, views=views, sinks=sinks, documents=documents)
+
+    def say_view_failed(view: str, path: str, message: str | None) -> None:
+        failure = Report.degraded("view_failed", message) if message is not None else None
+        owner = plan.catalogue.view_owners[view]
+        with hub.inbox() as inbox, suppress(trio.WouldBlock):  # the log has it too
+            inbox.send_nowait(builder.plugin_nodes.note(owner, f"view {view} at {path}", failure))
+
+    documents = Documents(views, lambda: hub.snapshot, on_view_failed=say_view_failed)
+    return Daemon(plan=plan, net=builder.net, hub=hub, sources=sources, sinks=sinks, documents=documents)
 
 
-def build_source(
-    config: SourceConfig, net: Net, clock: Clock, redactor: Redactor, mistakes: list[Mistake]
-) -> BuiltSource:
-    """Build one source; options that do not go together are added to `mistakes`, other faults become its report."""
-    if config.fault is not None or config.source_type is None:
-        reason, message = config.fault or ("plugin_failed", "The plugin registers no source type.")
-        log.error("source %s: %s", config.name, message)
-        return BuiltSource(config=config, first=(Report.unknown(reason, message),))
-    trace = Trace()
-    try:
-        source: Source = config.source_type(context=net.context(config, trace, clock), **config.options)
-        is_configured = bool(source.is_configured)
-    except OptionError as error:
-        mistakes.append(Mistake(f"sources.{config.name}.{error.option}", error.message))
-        return BuiltSource(config=config, first=(Report.unknown("plugin_failed", error.message),))
-    except BaseException as error:  # containment: a constructor is the plugin's code
-        log.exception("source %s: its plugin raised while it was built", config.name)
-        message = (
-            f"The plugin raised {type(error).__name__} while the source was built; the log has the traceback."
-        )
-        return BuiltSource(config=config, first=(Report.unknown("plugin_failed", message),))
-    prober = Prober(
-        name=config.name,
-        source=source,
-        timeout=config.timeout,
-        models=config.models,
-        trace=trace,
-        redact=redactor.value,
-        log=SourceLog(config.name),
-    )
-    report = pending(is_configured=is_configured)
-    return BuiltSource(
-        config=config,
-        first=prober.before_the_first(report) if is_configured else (report,),
-        prober=prober if is_configured else None,
-        trace=trace,
-    )
-
-
-def _info(config: SourceConfig) -> SourceInfo:
-    return SourceInfo(name=config.name, plugin=config.plugin, backend=config.backend)
-
-
-def _views(plan: Plan, context: ViewContext, mistakes: list[Mistake]) -> Iterator[View]:
-    for name, view_type in plan.catalogue.views.items():
-        try:
-            yield view_type(context=context, **plan.configuration.views.get(name, {}))
-        except OptionError as error:
-            mistakes.append(Mistake(f"views.{name}.{error.option}", error.message))
-        except BaseException:  # containment: a constructor is the plugin's code
-            log.exception("view %s could not be built; its endpoints are missing", name)
-
-
-def _sinks(plan: Plan, mistakes: list[Mistake]) -> Iterator[Sink]:
-    for name, sink_type in plan.catalogue.sinks.items():
-        try:
-            yield sink_type(**plan.configuration.sinks.get(name, {}))
-        except OptionError as error:
-            mistakes.append(Mistake(f"sinks.{name}.{error.option}", error.message))
-        except BaseException:  # containment: a constructor is the plugin's code
-            log.exception("sink %s could not be built; it gets no transitions", name)
-
-
-def _statements(plan: Plan) -> Iterator[Statement]:
-    configuration = plan.configuration
+def _about(configuration: Configuration) -> Statement:
     facts = {"origin": configuration.origin, "generation": 1, "sources": len(configuration.sources)}
-    yield Statement(path="daemon/config", report=Report.ok(facts=facts))
-    for plugin in plan.catalogue.plugins.values():
-        about = {"distribution": plugin.distribution, "version": plugin.version}
-        if plugin.error is not None:
-            report = Report.unknown(plugin.error.reason, plugin.error.message, facts=about)
-        elif plugin.registry is not None:
-            report = Report.ok(facts=about)
-        else:
-            report = Report.off("plugin_disabled", "Installed and not enabled.", facts=about)
-        yield Statement(path=f"plugins/{segment(plugin.name)}", report=report)
+    return Statement(path="daemon/config", report=Report.ok(facts=facts))
 
 
-def _say_view_failed(hub: Hub, catalogue: Catalogue, view: str, _path: str, message: str | None) -> None:
-    """Put a view's failure, or its recovery (`message` is None), on the node of its plugin."""
-    plugin = catalogue.plugins[catalogue.view_owners[view]]
-    about = {"distribution": plugin.distribution, "version": plugin.version}
-    report = (
-        Report.ok(facts=about) if message is None else Report.degraded("view_failed", message, facts=about)
-    )
-    with hub.inbox() as inbox, suppress(trio.WouldBlock):  # the log has it too
-        inbox.send_nowait(Statement(path=f"plugins/{segment(plugin.name)}", report=report))
+@attrs.define(eq=False)
+class Builder:
+    """Constructs what plugins registered: contains what their constructors raise, collects the mistakes they find.
+
+    Attributes:
+        plan: what to build from.
+        clock: the time, for every source.
+        net: the probe clients.
+        plugin_nodes: takes what could not be constructed.
+    """
+
+    plan: Plan
+    clock: Clock = attrs.field(factory=SystemClock)
+    net: Net = attrs.field(factory=Net)
+    plugin_nodes: PluginNodes = attrs.field(init=False)
+    _redactor: Redactor = attrs.field(init=False)
+    _mistakes: list[Mistake] = attrs.field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.plugin_nodes = PluginNodes(self.plan.catalogue)
+        self._redactor = Redactor(self.plan.configuration.secrets)
+
+    def source(self, config: SourceConfig) -> BuiltSource:
+        """Build a source; a fault of its surroundings or its constructor becomes its report."""
+        if config.fault is not None or config.source_type is None:
+            reason, message = config.fault or ("plugin_failed", "The plugin registers no source type.")
+            log.error("source %s: %s", config.name, message)
+            return BuiltSource(config=config, first=(Report.unknown(reason, message),))
+        trace = Trace()
+        source_type, context = config.source_type, self.net.context(config, trace, self.clock)
+
+        def construct() -> tuple[Source, bool]:
+            source = source_type(context=context, **config.options)
+            return source, bool(source.is_configured)
+
+        made = self._contained("source", config.name, construct)
+        if isinstance(made, Report):
+            return BuiltSource(config=config, first=(made,))
+        source, is_configured = made
+        if not is_configured:
+            return BuiltSource(config=config, first=(pending(is_configured=False),))
+        prober = Prober(
+            name=config.name,
+            source=source,
+            timeout=config.timeout,
+            models=config.models,
+            trace=trace,
+            redact=self._redactor.value,
+            log=context.log,
+        )
+        first = prober.before_the_first(pending(is_configured=True))
+        return BuiltSource(config=config, first=first, prober=prober, trace=trace)
+
+    def views(self) -> tuple[View, ...]:
+        """Build every view; one that cannot be constructed is left out."""
+        configuration, catalogue = self.plan.configuration, self.plan.catalogue
+        made = (
+            self._part(
+                "view",
+                name,
+                catalogue.view_owners[name],
+                partial(view_type, context=configuration.view_context, **configuration.views[name]),
+            )
+            for name, view_type in catalogue.views.items()
+        )
+        return tuple(view for view in made if view is not None)
+
+    def sinks(self) -> tuple[SinkRunner, ...]:
+        """Build every sink; one that cannot be constructed is left out."""
+        configuration, catalogue = self.plan.configuration, self.plan.catalogue
+        made = (
+            self._part(
+                "sink", name, catalogue.sink_owners[name], partial(sink_type, **configuration.sinks[name])
+            )
+            for name, sink_type in catalogue.sinks.items()
+        )
+        return tuple(SinkRunner(sink) for sink in made if sink is not None)
+
+    def expect_no_mistakes(self) -> None:
+        """Want options that go together in all that was built.
+
+        Raises:
+            ConfigError: with those that do not.
+        """
+        if self._mistakes:
+            raise ConfigError(self._mistakes, self.plan.configuration.origin)
+
+    def _part(self, kind: str, name: str, owner: str, construct: Callable[[], T]) -> T | None:
+        """Return a view or sink; None after saying on its plugin's node that it is missing."""
+        made = self._contained(kind, name, construct)
+        if not isinstance(made, Report):
+            return made
+        self.plugin_nodes.note(owner, f"{kind} {name}", made)
+        return None
+
+    def _contained(self, kind: str, name: str, construct: Callable[[], T]) -> T | Report:
+        """Return what a plugin's code constructs, or the report that it did not."""
+        try:
+            return construct()
+        except OptionError as error:
+            self._mistakes.append(Mistake(f"{kind}s.{name}.{error.option}", error.message))
+            return Report.unknown("plugin_failed", error.message)
+        except BaseException as error:  # containment: a constructor may raise anything, or try to exit
+            log.exception("%s %s: its plugin raised while it was built", kind, name)
+            message = f"The plugin raised {type(error).__name__} while the {kind} was built; the log has the traceback."
+            return Report.unknown("plugin_failed", message)

@@ -3,12 +3,16 @@
 import logging
 import sys
 import types
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 
+import attrs
 import pytest
 import trio
 from tests.integration import faulty_plugins
 from tests.integration.inprocess import running
+
+from statusd import Document, View
 
 ENTRY = """
 [sources.{name}]
@@ -89,6 +93,54 @@ async def test_a_view_that_raises_fails_its_own_endpoint_only_and_is_logged_once
             assert (await client.models())["mock"]["connected"]
         await client.until_reason("plugins/broken_view", "view_failed")
         assert caplog.text.count("RuntimeError: /broken") == 1
+
+
+async def test_a_view_is_failing_until_all_of_its_paths_work_again(install):
+    broken = set()
+
+    @attrs.frozen(kw_only=True)
+    class TwoPaths(View):
+        name = "two_paths"
+
+        def paths(self):
+            return ("/one", "/two")
+
+        def render(self, path, snapshot):
+            if path in broken:
+                raise RuntimeError(path)
+            return Document(body=str(snapshot.version).encode())
+
+    points = install(two_paths=faulty_plugins.registering(view_type=TwoPaths))
+    text = '[plugins]\nenabled = ["two_paths"]\n' + HEALTHY.format(models="")
+    async with running(text, {}, points=points) as client:
+        broken.update({"/one", "/two"})
+        for path in ("/one", "/two"):
+            await client.get(path)
+        await client.until_reason("plugins/two_paths", "view_failed")
+        broken.remove("/two")
+        before = (await client.get("/two")).body
+        await client.until(partial(client.get, "/two"), lambda answer: answer.body != before)
+        assert (await client.node("plugins/two_paths"))["reason"] == "view_failed"
+        broken.clear()
+        await client.until(partial(client.get, "/one"), lambda answer: answer.status == 200)
+        await client.until_reason("plugins/two_paths", "ok")
+
+
+async def test_a_view_whose_constructor_raises_is_missing_and_its_plugin_says_so(install, caplog):
+    @attrs.frozen(kw_only=True)
+    class RaisesInConstructor(View):
+        name = "raises_in_constructor"
+
+        def __attrs_post_init__(self):
+            raise RuntimeError("constructor")
+
+    points = install(never_built=faulty_plugins.registering(view_type=RaisesInConstructor))
+    text = '[plugins]\nenabled = ["never_built"]\n' + HEALTHY.format(models="")
+    async with running(text, {}, points=points) as client:
+        node = await client.node("plugins/never_built")
+        assert (node["status"], node["reason"]) == ("unknown", "plugin_failed")
+        assert (await client.models())["mock"]["connected"]
+    assert "view raises_in_constructor: its plugin raised" in caplog.text
 
 
 async def test_a_source_that_blocks_the_loop_is_named(install):

@@ -10,16 +10,14 @@ from typing import Any
 import attrs
 import trio
 
-from statusd.building import BuiltSource, Net, Plan, build_source, plan
+from statusd.building import Builder, BuiltSource, Plan, plan
 from statusd.config.load import read
-from statusd.config.mistakes import ConfigError, Mistake
 from statusd.errors import StatusdError
 from statusd.model.merge import own_report
 from statusd.model.report import Json, Report
 from statusd.model.status import Status
 from statusd.net.trace import Step
 from statusd.redaction import Redactor
-from statusd.runtime.clock import SystemClock
 
 
 class NoSuchSource(StatusdError):  # noqa: N818  # it is what happened, in the words of the message
@@ -100,16 +98,14 @@ async def _probe(name: str, planned: Plan) -> Explained:
     configs = {config.name: config for config in planned.configuration.sources}
     if name not in configs:
         raise NoSuchSource(f'no source "{name}" is configured; there are: {", ".join(configs) or "none"}')
-    net = Net()
-    mistakes: list[Mistake] = []
-    redactor = Redactor(planned.configuration.secrets)
-    built = build_source(configs[name], net, SystemClock(), redactor, mistakes)
-    if mistakes:
-        raise ConfigError(mistakes, planned.configuration.origin)
+    builder = Builder(planned)
+    built = builder.source(configs[name])
+    builder.expect_no_mistakes()
     began = time.perf_counter()
     reports = await _reports(built)
     took = time.perf_counter() - began
-    await net.aclose()
+    await builder.net.aclose()
+    redactor = Redactor(planned.configuration.secrets)
     steps = [attrs.evolve(step, text=redactor(step.text)) for step in built.trace.steps]
     return Explained(source=name, plugin=configs[name].plugin, steps=steps, took=took, reports=reports)
 

@@ -52,6 +52,11 @@ class SourceConfig:
     options: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     fault: tuple[str, str] | None = None
 
+    @property
+    def info(self) -> SourceInfo:
+        """The source as views and sinks see it."""
+        return SourceInfo(name=self.name, plugin=self.plugin, backend=self.backend)
+
 
 @attrs.frozen(kw_only=True)
 class Configuration:
@@ -63,6 +68,7 @@ class Configuration:
         plugins: the table ``[plugins]``.
         sources: in the order of the file.
         models: model id -> names of its sources, best first, in the order of the file.
+        view_context: what the daemon hands to views.
         views: view name -> keyword arguments, for every view of the catalogue.
         sinks: sink name -> keyword arguments, for every sink of the catalogue.
         secrets: every text form of every secret, for masking them.
@@ -74,6 +80,7 @@ class Configuration:
     plugins: PluginsSettings
     sources: tuple[SourceConfig, ...]
     models: Mapping[str, tuple[str, ...]]
+    view_context: ViewContext
     views: Mapping[str, Mapping[str, Any]] = attrs.field(repr=False)
     sinks: Mapping[str, Mapping[str, Any]] = attrs.field(repr=False)
     secrets: tuple[str, ...] = attrs.field(repr=False)
@@ -93,8 +100,7 @@ def resolve(settings: Settings, catalogue: Catalogue) -> Configuration:
     # Those of a source whose plugin did not load are not read below, and are secrets all the same.
     resolution = _Resolution(settings, catalogue, secrets=[*secrets_in(settings)])
     sources = tuple(resolution.source(table) for table in settings.sources.values())
-    infos = tuple(SourceInfo(name=one.name, plugin=one.plugin, backend=one.backend) for one in sources)
-    context = ViewContext(sources=infos, models=tuple(settings.models))
+    context = ViewContext(sources=tuple(source.info for source in sources), models=tuple(settings.models))
     views = resolution.tables("views", settings.views, catalogue.views, {"context": context})
     sinks = resolution.tables("sinks", settings.sinks, catalogue.sinks)
     faults = [*resolution.faults, *_plugin_faults(settings, catalogue)]
@@ -107,6 +113,7 @@ def resolve(settings: Settings, catalogue: Catalogue) -> Configuration:
         plugins=settings.plugins,
         sources=sources,
         models=settings.models,
+        view_context=context,
         views=views,
         sinks=sinks,
         secrets=tuple(sorted(set(resolution.secrets), key=lambda secret: (-len(secret), secret))),

@@ -90,12 +90,14 @@ class Catalogue:
         views: by the views' own names.
         sinks: by the sinks' own names.
         view_owners: view name -> plugin name.
+        sink_owners: sink name -> plugin name.
     """
 
     plugins: Mapping[str, InstalledPlugin]
     views: Mapping[str, type[View]]
     sinks: Mapping[str, type[Sink]]
     view_owners: Mapping[str, str]
+    sink_owners: Mapping[str, str]
 
     def source_type(self, name: str) -> type[Source]:
         """Return the source type that the plugin `name` registered.
@@ -141,6 +143,7 @@ def catalogue(plugins: Mapping[str, InstalledPlugin]) -> Catalogue:
         views={name: view_type for name, (_, view_type) in views.items()},
         sinks={name: sink_type for name, (_, sink_type) in sinks.items()},
         view_owners={name: owner for name, (owner, _) in views.items()},
+        sink_owners={name: owner for name, (owner, _) in sinks.items()},
     )
 
 

@@ -47,7 +47,7 @@ class SourceContext:
     models: tuple[str, ...]
     timeout: float
     clock: Clock
-    log: logging.LoggerAdapter[logging.Logger]
+    log: SourceLog
     http: HttpClient
     websocket: WebSocketClient
     tcp: TcpClient

@@ -105,9 +105,8 @@ class Prober:
             self._faults.add(error.reason, str(error))
             reports = self._failed(Report.unknown(error.reason, str(error)))
         except BaseException as error:  # noqa: BLE001  # containment: a probe may raise anything, or try to exit
-            await (
-                trio.lowlevel.checkpoint_if_cancelled()
-            )  # the daemon's cancellation passes, a plugin's own does not
+            # The daemon's cancellation passes here, a plugin's own does not.
+            await trio.lowlevel.checkpoint_if_cancelled()
             reports = self._failed(self._raised(error))
         self._faults.end_of_probe()
         return tuple(self._redacted(report) for report in reports)

@@ -90,9 +90,8 @@ class SinkRunner:
         try:
             await self.sink.consume(transition)
         except BaseException:  # containment: a sink may raise anything, or try to exit
-            await (
-                trio.lowlevel.checkpoint_if_cancelled()
-            )  # the daemon's cancellation passes, a plugin's own does not
+            # The daemon's cancellation passes here, a plugin's own does not.
+            await trio.lowlevel.checkpoint_if_cancelled()
             if not self._is_failing:
                 log.exception(
                     "sink %s failed; later failures of it are not logged until it recovers", self.sink.name
