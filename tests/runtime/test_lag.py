@@ -39,6 +39,16 @@ async def test_a_task_that_blocks_the_loop_is_named_by_its_source(hub, nursery, 
     assert "source greedy blocked the event loop for" in caplog.text
 
 
+async def test_a_source_that_blocks_again_and_again_is_one_line(hub, nursery, autojump_clock, caplog):
+    for _ in range(3):
+        nursery.start_soon(block, name="source greedy")
+        await trio.sleep(1)
+    nursery.start_soon(block, name="source other")
+    await trio.sleep(1)
+    assert caplog.text.count("source greedy blocked the event loop") == 1
+    assert caplog.text.count("source other blocked the event loop") == 1
+
+
 async def test_after_a_quiet_minute_the_loop_is_ok_again(hub, nursery, autojump_clock):
     nursery.start_soon(block, name="source greedy")
     await trio.sleep(lag.REMEMBER - 1)

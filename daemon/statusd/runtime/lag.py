@@ -43,7 +43,7 @@ class LagWatch(trio.abc.Instrument):
         """Note the step's task when it took too long."""
         took = time.perf_counter() - self._began
         if took >= THRESHOLD and took > self._worst:
-            self._worst, self._culprit = took, culprit(task)
+            self._worst, self._culprit = took, culprit_of(task)
             self._noticed.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
@@ -55,33 +55,34 @@ class LagWatch(trio.abc.Instrument):
                 task_status.started()
                 while True:
                     await self._noticed.wait()
-                    await self.inbox.send(Statement(path=PATH, report=self._verdict()))
                     await self._until_quiet()
                     await self.inbox.send(Statement(path=PATH, report=FINE))
         finally:
             trio.lowlevel.remove_instrument(self)
 
-    def _verdict(self) -> Report:
-        log.warning("%s blocked the event loop for %.2f s", self._culprit, self._worst)
-        report = Report.degraded(
-            "loop_blocked",
-            f"{self._culprit} kept everything else waiting; a blocking probe must be a plain function.",
-            facts={"culprit": self._culprit},
-        )
-        self._noticed = trio.Event()
-        self._worst = 0.0
-        return report
-
     async def _until_quiet(self) -> None:
-        while True:
+        """Report each blocking step, log each culprit once, and return after a minute without."""
+        logged: set[str] = set()
+        while self._noticed.is_set():
+            culprit, worst = self._culprit, self._worst
+            self._noticed, self._worst = trio.Event(), 0.0
+            if culprit not in logged:
+                log.warning("%s blocked the event loop for %.2f s", culprit, worst)
+                logged.add(culprit)
+            await self.inbox.send(Statement(path=PATH, report=_blocked(culprit)))
             with trio.move_on_after(REMEMBER):
                 await self._noticed.wait()
-                await self.inbox.send(Statement(path=PATH, report=self._verdict()))
-                continue
-            return
 
 
-def culprit(task: trio.lowlevel.Task) -> str:
+def _blocked(culprit: str) -> Report:
+    return Report.degraded(
+        "loop_blocked",
+        f"{culprit} kept everything else waiting; a blocking probe must be a plain function.",
+        facts={"culprit": culprit},
+    )
+
+
+def culprit_of(task: trio.lowlevel.Task) -> str:
     """Return the name of the nearest task above `task`, itself included, that statusd named after a source."""
     current: trio.lowlevel.Task | None = task
     while current is not None:
