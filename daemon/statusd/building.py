@@ -76,16 +76,17 @@ def plan(
 class Net:
     """The probe clients' shared parts, and one set of clients a source."""
 
-    resolver: Resolver = attrs.field(factory=Resolver)
-    redis: RedisServers = attrs.field(init=False)
+    _resolver: Resolver = attrs.field(factory=Resolver)
+    _redis: RedisServers = attrs.field(init=False)
     _http: list[HttpClient] = attrs.field(factory=list, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self.redis = RedisServers(self.resolver)
+    @_redis.default
+    def _make_redis(self) -> RedisServers:
+        return RedisServers(self._resolver)
 
     def context(self, config: SourceConfig, trace: Trace, clock: Clock) -> SourceContext:
         """Return the context of one source."""
-        http = HttpClient(self.resolver, trace)
+        http = HttpClient(self._resolver, trace)
         self._http.append(http)
         return SourceContext(
             name=config.name,
@@ -95,17 +96,17 @@ class Net:
             clock=clock,
             log=SourceLog(config.name),
             http=http,
-            websocket=WebSocketClient(self.resolver, trace),
-            tcp=TcpClient(self.resolver, trace),
-            redis=self.redis.client(trace, config.timeout),
+            websocket=WebSocketClient(self._resolver, trace),
+            tcp=TcpClient(self._resolver, trace),
+            redis=self._redis.client(trace, config.timeout),
             run_command=partial(run_command, trace=trace),
         )
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection, and wait for the threads behind them to end."""
         for client in self._http:
             await client.aclose()
-        self.redis.close()
+        await self._redis.aclose()
 
 
 @attrs.frozen(kw_only=True)
@@ -198,9 +199,13 @@ class Builder:
     _redactor: Redactor = attrs.field(init=False)
     _mistakes: list[Mistake] = attrs.field(factory=list, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self.plugin_nodes = PluginNodes(self.plan.catalogue)
-        self._redactor = Redactor(self.plan.configuration.secrets)
+    @plugin_nodes.default
+    def _make_plugin_nodes(self) -> PluginNodes:
+        return PluginNodes(self.plan.catalogue)
+
+    @_redactor.default
+    def _make_redactor(self) -> Redactor:
+        return Redactor(self.plan.configuration.secrets)
 
     def source(self, config: SourceConfig) -> BuiltSource:
         """Build a source; a fault of its surroundings or its constructor becomes its report."""
