@@ -11,25 +11,19 @@ from statusd.model.report import Json, Payload, Report
 from statusd.model.snapshot import Snapshot
 from statusd.model.status import Status
 from statusd.model.tree import Node, Transition, segment
-from statusd.plugin.contracts import (
+from statusd.plugin.context import (
     Clock,
     Completed,
     Context,
-    Document,
     HttpClient,
     HttpResponse,
-    HttpSource,
     RedisClient,
-    Sink,
-    Source,
     SourceInfo,
     TcpClient,
-    View,
     ViewContext,
     WebSocketClient,
-    expect_success,
-    problem,
 )
+from statusd.plugin.contracts import Document, HttpSource, Sink, Source, View, expect_success, problem
 from statusd.plugin.hookspecs import SinkRegistry, SourceRegistry, ViewRegistry, hookimpl
 from statusd.plugin.options import option, positive, schemes
 from statusd.values import Secret, Url

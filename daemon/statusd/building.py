@@ -25,7 +25,8 @@ from statusd.net.redis import RedisServers
 from statusd.net.tcp import TcpClient
 from statusd.net.trace import Trace
 from statusd.net.websocket import WebSocketClient
-from statusd.plugin.contracts import Clock, Source, View
+from statusd.plugin.context import Clock
+from statusd.plugin.contracts import Source, View
 from statusd.plugin.loading import load_plugins
 from statusd.plugin.registry import Catalogue
 from statusd.redaction import Redactor

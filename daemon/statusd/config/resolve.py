@@ -15,7 +15,8 @@ from statusd.config.schema import keys_of, structure
 from statusd.config.settings import HttpSettings, PluginsSettings, Settings, SourceTable
 from statusd.config.wording import below, closest, item, quoted, suggestion
 from statusd.errors import PluginError
-from statusd.plugin.contracts import Sink, Source, SourceInfo, View, ViewContext
+from statusd.plugin.context import SourceInfo, ViewContext
+from statusd.plugin.contracts import Sink, Source, View
 from statusd.plugin.registry import Catalogue, InstalledPlugin
 
 CERTAIN: Final = 0.8

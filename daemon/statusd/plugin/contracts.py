@@ -1,10 +1,9 @@
-"""What a plugin implements, and what the daemon hands to it."""
+"""What a plugin implements: sources, views and sinks, and the answers they give."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import ClassVar, TypeAlias
 
 import attrs
 import msgspec
@@ -13,212 +12,11 @@ from statusd.errors import ProbeError
 from statusd.model.report import Report
 from statusd.model.snapshot import Snapshot
 from statusd.model.tree import Transition
+from statusd.plugin.context import Context, HttpResponse, ViewContext
 from statusd.plugin.options import INTERNAL, option
-from statusd.values import Secret, Url
+from statusd.values import Url
 
-T = TypeVar("T")
 Reports: TypeAlias = Report | Sequence[Report]
-
-
-class Clock(Protocol):
-    """The time, as a source may read it; a fake in tests."""
-
-    def now(self) -> float:
-        """Return the wall clock, in seconds since 1970."""
-        ...
-
-    def monotonic(self) -> float:
-        """Return seconds that only grow, for measuring how long something took."""
-        ...
-
-
-class HttpResponse(Protocol):
-    """A complete answer to a GET."""
-
-    @property
-    def url(self) -> Url:
-        """What was asked."""
-        ...
-
-    @property
-    def status(self) -> int:
-        """The status code."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Header fields, names in lower case; of repeated ones the values joined by ``", "``."""
-        ...
-
-    @property
-    def body(self) -> bytes:
-        """The body, without transfer coding."""
-        ...
-
-
-class HttpClient(Protocol):
-    """HTTP/1.1 GET with every cap in place: one deadline, wire, header and body bytes, no redirects."""
-
-    async def get(
-        self,
-        url: Url,
-        *,
-        headers: Mapping[str, str] | None = None,
-        max_body: int = 1 << 20,
-        ca_file: str = "",
-        unix_socket: str = "",
-    ) -> HttpResponse:
-        """Send one GET and return the answer, whatever its status code.
-
-        Args:
-            url: http or https; its userinfo is sent as Basic credentials (RFC 7617).
-            headers: further header fields; ``Host``, ``Accept``, ``Accept-Encoding`` and ``User-Agent`` are set.
-            max_body: bytes of body after which the answer is ``too_large``.
-            ca_file: PEM file with the certificate authorities to trust, instead of the system's.
-            unix_socket: path of a Unix socket to connect to, instead of the URL's host and port.
-
-        Raises:
-            ProbeError: reason ``timeout``, ``refused``, ``unreachable``, ``name_not_resolved``, ``tls_failed``,
-                ``connection_lost``, ``permission_denied``, ``not_found``, ``protocol_error`` or ``too_large``.
-        """
-        ...
-
-
-class WebSocketClient(Protocol):
-    """The opening and closing handshake of a WebSocket (RFC 6455)."""
-
-    async def handshake(
-        self, url: Url, *, headers: Mapping[str, str] | None = None, ca_file: str = ""
-    ) -> int:
-        """Open a WebSocket and close it with 1000; return the upgrade's status code, 101 when it opened.
-
-        Raises:
-            ProbeError: as `HttpClient.get`.
-        """
-        ...
-
-
-class TcpClient(Protocol):
-    """A plain connection attempt."""
-
-    async def connect(self, host: str, port: int) -> None:
-        """Connect and close.
-
-        Raises:
-            ProbeError: as `HttpClient.get`.
-        """
-        ...
-
-
-class RedisClient(Protocol):
-    """Commands to a Redis server, one connection a server, no retries."""
-
-    async def execute(
-        self,
-        url: Url,
-        *command: str | bytes | int,
-        username: str = "",
-        password: Secret | None = None,
-        ca_file: str = "",
-    ) -> Any:
-        """Send one command and return its reply: bytes for strings, dict for HGETALL, as redis-py gives them.
-
-        Args:
-            url: ``redis://``, ``rediss://`` (TLS) or ``unix://``; userinfo and ``/database`` are honoured.
-            command: the command and its arguments.
-            username: ACL user, where the URL names none.
-            password: password, where the URL holds none.
-            ca_file: PEM file with the certificate authorities to trust.
-
-        Raises:
-            ProbeError: as `HttpClient.get`, and ``unauthorized``, ``wrong_type`` or ``unexpected_answer``.
-        """
-        ...
-
-
-class Completed(Protocol):
-    """A finished command."""
-
-    @property
-    def returncode(self) -> int:
-        """The exit code; negative: ended by that signal."""
-        ...
-
-    @property
-    def stdout(self) -> bytes:
-        """Standard output, cut at 64 KiB."""
-        ...
-
-    @property
-    def stderr(self) -> bytes:
-        """Standard error, cut at 64 KiB."""
-        ...
-
-
-class Context(Protocol):
-    """What the daemon hands to a source."""
-
-    @property
-    def name(self) -> str:
-        """The source's name in the configuration."""
-        ...
-
-    @property
-    def plugin(self) -> str:
-        """The plugin's (entry point's) name."""
-        ...
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The ids of the models in ``[models]`` that name this source, in the configured order."""
-        ...
-
-    @property
-    def timeout(self) -> float:
-        """Seconds for a whole probe; the supervisor enforces it."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """The time."""
-        ...
-
-    @property
-    def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger bound to this source; masks known secrets."""
-        ...
-
-    @property
-    def http(self) -> HttpClient:
-        """Capped HTTP."""
-        ...
-
-    @property
-    def websocket(self) -> WebSocketClient:
-        """WebSocket handshakes."""
-        ...
-
-    @property
-    def tcp(self) -> TcpClient:
-        """Plain connection attempts."""
-        ...
-
-    @property
-    def redis(self) -> RedisClient:
-        """Redis commands."""
-        ...
-
-    async def run(self, command: Sequence[str]) -> Completed:
-        """Run a command without a shell, in its own process group, which is killed when the probe ends early.
-
-        Raises:
-            ProbeError: reason ``not_found`` or ``permission_denied`` when it cannot be started.
-        """
-        ...
-
-    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
-        """Call a blocking function in this source's own thread, which is given up when the probe ends early."""
-        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -304,34 +102,6 @@ def expect_success(response: HttpResponse) -> None:
     else:
         meaning = "correct the URL, or another kind of server listens there"
     raise ProbeError(reason, f"{response.url.bare or 'The server'} answered {code}: {meaning}.")
-
-
-@attrs.frozen(kw_only=True)
-class SourceInfo:
-    """A configured source, as views and sinks see it.
-
-    Attributes:
-        name: its name in the configuration.
-        plugin: its plugin's name.
-        backend: what ``/models`` calls it.
-    """
-
-    name: str
-    plugin: str
-    backend: str
-
-
-@attrs.frozen(kw_only=True)
-class ViewContext:
-    """What the daemon hands to a view.
-
-    Attributes:
-        sources: every configured source, in order.
-        models: every id of ``[models]``, in order.
-    """
-
-    sources: tuple[SourceInfo, ...]
-    models: tuple[str, ...]
 
 
 @attrs.frozen(kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
-from statusd.plugin.contracts import Clock, Completed, HttpClient, RedisClient, TcpClient, WebSocketClient
+from statusd.plugin.context import Clock, Completed, HttpClient, RedisClient, TcpClient, WebSocketClient
 
 T = TypeVar("T")
 

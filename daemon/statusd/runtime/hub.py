@@ -14,7 +14,7 @@ from statusd.model.report import Report
 from statusd.model.rollup import Candidate, branch, model_node
 from statusd.model.snapshot import Snapshot
 from statusd.model.tree import Node, Transition, graft, join, segment, settle
-from statusd.plugin.contracts import Clock, SourceInfo
+from statusd.plugin.context import Clock, SourceInfo
 
 INBOX: Final = 64
 """Observations that wait for the hub before a sender waits for room."""

@@ -16,7 +16,8 @@ import trio
 from statusd.errors import ProbeError, ReportError
 from statusd.model.report import Report
 from statusd.model.status import Status
-from statusd.plugin.contracts import Context, Source
+from statusd.plugin.context import Context
+from statusd.plugin.contracts import Source
 from statusd.plugin.options import HELP, INTERNAL
 from statusd.plugin.validation import checked_reports
 from statusd.testing.fakes import FakeContext
