@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -62,6 +63,12 @@ def test_a_variable_gives_its_value_and_an_unset_or_empty_one_gives_no_key(read,
 def test_a_secret_and_its_percent_encoded_form_are_known_unless_too_short_to_be_found(read):
     assert set(read('{ env = "KEY" }', {"KEY": "s3/cret"})[1]) == {"s3/cret", "s3%2Fcret"}
     assert read('{ env = "KEY" }', {"KEY": "abc"})[1] == ()
+
+
+def test_a_secret_is_known_as_tracebacks_and_json_spell_it(read):
+    key = 'päss\\"word'
+    known = read('{ env = "KEY" }', {"KEY": key})[1]
+    assert {str(KeyError(key)).strip("'"), json.dumps({"key": key})[9:-2]} <= set(known)
 
 
 def test_the_configuration_shows_no_secret(resolved):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
@@ -62,11 +63,14 @@ class Findings:
         self.faults.append(Fault(path=path, reason="secret_unreadable", message=message))
 
     def secret(self, *forms: str) -> None:
-        """Take the text forms of a secret, and their percent-encoded ones."""
+        """Take the text forms of a secret, and how URLs, JSON and tracebacks spell them."""
         for form in forms:
-            for text in (form, quote(form, safe="")):
-                if len(text) >= MIN_SECRET and text not in self.secrets:
-                    self.secrets.append(text)
+            self._know(form, quote(form, safe=""), json.dumps(form)[1:-1], repr(form)[1:-1])
+
+    def _know(self, *texts: str) -> None:
+        for text in texts:
+            if len(text) >= MIN_SECRET and text not in self.secrets:
+                self.secrets.append(text)
 
     def trial(self) -> Findings:
         """Return empty findings in the same surroundings, to be thrown away or taken by `adopt`."""
@@ -76,4 +80,4 @@ class Findings:
         """Take everything that `other` found."""
         self.mistakes += other.mistakes
         self.faults += other.faults
-        self.secret(*other.secrets)
+        self._know(*other.secrets)
