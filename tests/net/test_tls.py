@@ -337,6 +337,14 @@ def test_other_tls_failures_have_a_sentence():
     assert "unsuitable certificate purpose" in tls_error(other, "there:443").message
 
 
+async def test_an_end_without_close_notify_is_seen_on_every_python():
+    # Python 3.11.2 ignores it unless told not to, and has no class of its own for it.
+    assert not (await client_context()).options & ssl.OP_IGNORE_UNEXPECTED_EOF
+    unnamed = ssl.SSLError(1, "raw text")
+    unnamed.reason = "UNEXPECTED_EOF_WHILE_READING"
+    assert "hung up" in tls_error(unnamed, "there:443").message
+
+
 class Broken:
     """A TLS object or session that fails at everything."""
 

@@ -13,7 +13,7 @@ from statusd.errors import ProbeError
 from statusd.net.limits import BACKLOG_PAUSE, CONNECT_STAGGER, MAX_UNIX_PATH_BYTES, RECEIVE_BYTES
 from statusd.net.names import Address, Resolver
 from statusd.net.oserrors import most_telling, os_error
-from statusd.net.tls import TlsTarget, tls_error
+from statusd.net.tls import TlsTarget, is_unexpected_end, tls_error
 from statusd.net.tls_session import TlsSession, send_all
 from statusd.net.trace import Trace
 
@@ -58,12 +58,12 @@ class Connection:
             if self._tls is None:
                 return await self._sock.recv(RECEIVE_BYTES)
             return await self._tls.receive()
-        except ssl.SSLEOFError as error:
+        except ssl.SSLError as error:
+            if not is_unexpected_end(error):
+                raise tls_error(error, self.where) from error
             raise ProbeError(
                 "connection_lost", f"{self.where} hung up without ending TLS, so the answer may be cut short."
             ) from error
-        except ssl.SSLError as error:
-            raise tls_error(error, self.where) from error
         except OSError as error:
             raise os_error(error, self.where) from error
 

@@ -86,22 +86,34 @@ def _new_context(ca_file: str) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=ca_file or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
+    # Some Pythons set it, such as Debian 12's 3.11.2; an answer that was cut then looks whole.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def is_unexpected_end(error: ssl.SSLError) -> bool:
+    """Whether the other end hung up without ending TLS."""
+    # The same Pythons have no class of its own for it.
+    return isinstance(error, ssl.SSLEOFError) or _reason(error) == "UNEXPECTED_EOF_WHILE_READING"
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return getattr(error, "reason", None) or ""  # only errors that OpenSSL itself reports have one
 
 
 def tls_error(error: ssl.SSLError, where: str) -> ProbeError:
     """Return what `error` means for the TLS connection to `where`."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return ProbeError("tls_failed", _refused_certificate(error, where))
-    reason = getattr(error, "reason", None) or ""  # only errors that OpenSSL itself reports have one
+    reason = _reason(error)
     if reason in _NOT_TLS:
         sentence = f"{where} does not speak TLS: use the scheme without TLS, or another port."
     elif reason in _OLD_TLS:
         sentence = f"{where} offers no TLS version from 1.2 on: update the server."
     elif "CERTIFICATE_REQUIRED" in reason:
         sentence = f"{where} wants a client certificate, and statusd sends none."
-    elif isinstance(error, ssl.SSLEOFError):
+    elif is_unexpected_end(error):
         sentence = f"{where} hung up during the TLS handshake: it may not speak TLS."
     else:
         sentence = f"The TLS handshake with {where} failed: look at the server's log for the cause."

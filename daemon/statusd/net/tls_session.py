@@ -54,7 +54,8 @@ class TlsSession:
         """Return some bytes, or none at the orderly end.
 
         Raises:
-            ssl.SSLEOFError: the end came without close_notify (RFC 8446, section 6.1), so bytes may be missing.
+            ssl.SSLError: the connection broke, or ended without close_notify (RFC 8446, section 6.1), so that bytes
+                may be missing.
         """
         return await self._drive(lambda: self._object.read(RECEIVE_BYTES))
 
