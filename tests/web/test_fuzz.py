@@ -1,6 +1,7 @@
 """Whatever a client sends, in whatever pieces: the connection ends, every answer is whole, and nothing is raised."""
 
 import re
+import resource
 from itertools import pairwise
 
 import pytest
@@ -170,3 +171,9 @@ def test_limits_are_numbers_that_hold_together():
     limits = Limits()
     assert limits.header_timeout + limits.linger_timeout < limits.request_timeout
     assert limits.body_timeout < limits.request_timeout
+    assert 1 <= limits.connections <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+
+
+def test_without_a_bound_on_descriptors_there_is_one_on_connections(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    assert 0 < Limits().connections < 1 << 20

@@ -50,6 +50,12 @@ class Connection:
     _is_begun: bool = attrs.field(default=True, init=False)  # the first request's time runs from the start
     _is_ended: bool = attrs.field(default=False, init=False)
     _is_broken: bool = attrs.field(default=False, init=False)
+    _has_asked: bool = attrs.field(default=False, init=False)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no whole request has come yet."""
+        return not self._has_asked and not self._is_ended
 
     async def run(self) -> None:
         """Serve until the client leaves, a deadline passes, or the server stops."""
@@ -113,7 +119,7 @@ class Connection:
 
     def busy(self) -> None:
         """Begin the time for a request's body and answer."""
-        self._is_busy = True
+        self._is_busy = self._has_asked = True
         self._answered = trio.Event()
         self._due_in(self.edge.limits.request_timeout)
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import resource
+
 import attrs
+
+
+def half_of_descriptors() -> int:
+    """Return half of the file descriptors this process may have (getrlimit(2)); the other half is the probes'."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 15 if soft == resource.RLIM_INFINITY else max(soft // 2, 1)
 
 
 @attrs.frozen(kw_only=True)
@@ -20,6 +28,8 @@ class Limits:
         linger_timeout: seconds in which unread input is drained after the last answer, so that closing does not
             reset the connection before the client has read it.
         requests: requests after which a connection is closed.
+        connections: connections at a time; without a bound, clients could take the descriptors that probes need,
+            and make every backend look away.
     """
 
     header_bytes: int = 16 * 1024
@@ -31,3 +41,4 @@ class Limits:
     idle_timeout: float = 15.0
     linger_timeout: float = 1.0
     requests: int = 100_000
+    connections: int = attrs.field(factory=half_of_descriptors)

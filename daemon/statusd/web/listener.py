@@ -52,7 +52,8 @@ async def serve(
     """
     verify()
     guard = guard or Guard()
-    server = _Server(Edge(app, limits or Limits(), guard), guard)
+    limits = limits or Limits()
+    server = _Server(Edge(app, limits, guard), guard, limits.connections)
     try:
         async with trio.open_nursery() as connections:
             server.nursery = connections
@@ -81,8 +82,10 @@ async def _close(listeners: Sequence[Listener]) -> None:
 class _Server:
     edge: Edge
     guard: Guard
+    most: int
     nursery: trio.Nursery = attrs.field(init=False)
-    _open: set[Connection] = attrs.field(factory=set, init=False)
+    _open: dict[Connection, None] = attrs.field(factory=dict, init=False)  # in the order of their arrival
+    _is_full: bool = attrs.field(default=False, init=False)
     _gone: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     async def accept(self, listener: Listener) -> NoReturn:
@@ -96,15 +99,30 @@ class _Server:
             else:
                 client, server = addresses(stream)
                 connection = Connection(stream=stream, edge=self.edge, client=client, server=server)
-                self._open.add(connection)  # before its task runs, so that a stop just now finds it
+                self._open[connection] = None  # before its task runs, so that a stop just now finds it
                 self.nursery.start_soon(self.guard.run, "connection", partial(self._serve, connection))
+                await self._make_room(connection)
 
     async def _serve(self, connection: Connection) -> None:
         try:
             await connection.run()
         finally:
-            self._open.discard(connection)
+            del self._open[connection]
             self._gone.set()
+            self._gone = trio.Event()
+
+    async def _make_room(self, newest: Connection) -> None:
+        """Wait while there are too many; the oldest that has not asked for anything yet goes for the newest's sake."""
+        while len(self._open) > self.most:
+            if not self._is_full:
+                self._is_full = True
+                log.warning("Over %d connections are open: silent ones are closed, others wait.", self.most)
+            for connection in self._open:
+                if connection.is_silent and connection is not newest:
+                    connection.abort()
+                    break
+            await self._gone.wait()
+        self._is_full = self._is_full and len(self._open) > self.most // 2
 
     async def drain(self, grace: float) -> None:
         """Let the requests in flight finish within `grace` seconds."""
@@ -113,7 +131,6 @@ class _Server:
             connection.finish()
         with trio.move_on_after(grace):
             while self._open:
-                self._gone = trio.Event()
                 await self._gone.wait()
         if self._open:
             log.warning("%d connections were cut off: not done within %g s.", len(self._open), grace)
