@@ -79,11 +79,11 @@ class SlotsView(View):
     def render(self, path: str, snapshot: Snapshot) -> Document:  # noqa: ARG002  # it has one path only
         """Read the counts from the tree; nothing is asked."""
         rows = []
-        for name in (info.name for info in self.context.sources if info.plugin == "llamacpp_slots"):
+        for name in self.context.sources_of("llamacpp_slots"):
             node = snapshot.find(f"sources/{name}")
             facts = node.facts if node is not None and node.status.is_connected else {}
             rows.append({"name": name, "busy": facts.get("busy"), "total": facts.get("total")})
-        return Document(body=json.dumps({"sources": rows}).encode())
+        return Document(body=json.dumps({"sources": rows}, separators=(",", ":")).encode())
 
 
 @hookimpl

@@ -1,8 +1,11 @@
-"""Validators for keys that several plugins have: paths appended to a URL, sizes of bodies."""
+"""Validators for keys that several plugins have: paths appended to a URL, sizes of bodies, names of sources."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
+
+from statusd import OptionError
 
 MAX_BODY: Final = 16 << 20
 """Bytes; as much as a report's payload may have, and JSON that keeps the loop busy for some 50 ms."""
@@ -20,3 +23,15 @@ def body_size(_instance: object, _attribute: object, size: int) -> None:
     """Want a number of bytes that the loop can bear."""
     if not 0 < size <= MAX_BODY:
         raise ValueError(f"must be from 1 to {MAX_BODY} bytes")
+
+
+def expect_source(name: str, known: Sequence[str], plugin: str) -> None:
+    """Want the key `source` of a view empty, or one of the `known` sources of `plugin`.
+
+    Raises:
+        OptionError: when it is another `name`.
+    """
+    if name and name not in known:
+        names = ", ".join(f'"{one}"' for one in known)
+        remedy = f"name one of {names}" if known else f'configure one with plugin = "{plugin}"'
+        raise OptionError("source", f'"{name}" is no source of the plugin "{plugin}"; {remedy}')

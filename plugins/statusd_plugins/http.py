@@ -28,15 +28,14 @@ from statusd_plugins.common_keys import body_size
 from statusd_plugins.http_answers import (
     USUAL_WORDS,
     Expectation,
-    bounded,
     facts_of,
     judge,
     model_ids,
-    printable,
 )
 from statusd_plugins.http_keys import a_header_name, a_path, codes, header_fields
 from statusd_plugins.http_presets import PRESETS, Preset, refusal
 from statusd_plugins.json_pointer import Pointer, a_pointer, pointers
+from statusd_plugins.upstream_text import bounded, printable
 
 _NOT_OFFERED: Final = frozenset({404, 405, 501})
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
 
 from statusd import HttpResponse, Json, ProbeError, Report, Status, expect_success, parse_json
 from statusd_plugins.json_pointer import Pointer
+from statusd_plugins.upstream_text import MAX_ITEMS, printable
 
-MAX_TEXT: Final = 100
-"""Characters of a text from the upstream in facts and messages."""
-MAX_ITEMS: Final = 200
-"""Entries of a list in facts."""
 MAX_BITS: Final = 64
 """Bits of an integer in facts; a larger one, of up to 4,300 digits, is shown as cut text."""
 USUAL_WORDS: Final[Mapping[str, str]] = {
@@ -177,17 +174,3 @@ def _id(entry: Json) -> str:
         named = (entry.get(key) for key in ("id", "name", "model"))
         return next((name for name in named if isinstance(name, str) and name), "")
     return entry if isinstance(entry, str) else ""
-
-
-def bounded(name: str, ids: Iterable[str]) -> dict[str, Json]:
-    """Return `ids` as the fact `name`, sorted, and how many were left out as ``<name>_left_out``."""
-    everything = sorted(set(ids))
-    shown: list[Json] = [printable(model) for model in everything[:MAX_ITEMS]]
-    left_out = len(everything) - len(shown)
-    return {name: shown} | ({f"{name}_left_out": left_out} if left_out else {})
-
-
-def printable(text: str) -> str:
-    """Return `text` without control characters, cut at 100 characters."""
-    cut = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
-    return "".join(char for char in cut if char.isprintable())

@@ -22,14 +22,12 @@ from statusd import (
     schemes,
 )
 from statusd_plugins.common_keys import plain_path
+from statusd_plugins.upstream_text import bounded, printable
 
 MODELS_PATH: Final = "/v1/audio2video/models"
 LEGACY_MODELS_PATH: Final = "/v1/avatar/models"
 LEGACY_MODEL: Final = "flashtalk"
 HTTP: Final = {"ws": "http", "wss": "https"}
-MAX_TEXT: Final = 100
-MAX_ITEMS: Final = 200
-"""Ids that a fact names; another counts the rest."""
 MAX_LISTED: Final = 5_000
 """Entries of a list that are read: no server has so many models, and reading them holds up everybody else."""
 
@@ -76,7 +74,8 @@ class Listing:
         for entry in entries:
             model = _id(entry.get("id"))
             if model and model not in connected:
-                reasons.setdefault(model, _printable(entry.get("reason")))
+                word = entry.get("reason")
+                reasons.setdefault(model, printable(word).strip() if isinstance(word, str) else "")
         return cls(connected=frozenset(connected - {""}), reasons=reasons)
 
 
@@ -119,9 +118,9 @@ class OmniRtSource(HttpSource):
         names = {model: _id(model) for model in self.context.models}
         connected = sum(name in listing.connected for name in names.values())
         facts: dict[str, Json] = {
-            **_bounded("listed", listing.ids),
-            **_bounded("connected", listing.connected),
-            **_bounded("unlisted", listing.ids.difference(names.values())),
+            **bounded("listed", listing.ids),
+            **bounded("connected", listing.connected),
+            **bounded("unlisted", listing.ids.difference(names.values())),
         }
         message = f"{connected} of {len(names)} configured models connected."
         models = [_model_report(model, name, listing) for model, name in names.items()]
@@ -192,18 +191,6 @@ def _model_report(model: str, name: str, listing: Listing) -> Report:
 def _id(value: object) -> str:
     """Return a model id as it is compared; ``""`` for what cannot be one."""
     return str(value).strip().lower() if type(value) in {str, int} else ""
-
-
-def _printable(value: object) -> str:
-    if not isinstance(value, str):
-        return ""
-    return "".join(char for char in value[:MAX_TEXT] if char.isprintable()).strip()
-
-
-def _bounded(name: str, ids: frozenset[str]) -> dict[str, Json]:
-    shown: list[Json] = [model[:MAX_TEXT] for model in sorted(ids)[:MAX_ITEMS]]
-    left_out = len(ids) - len(shown)
-    return {name: shown} | ({f"{name}_left_out": left_out} if left_out else {})
 
 
 @hookimpl

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 import attrs
+import msgspec
 
 from statusd import (
     Document,
-    OptionError,
     ProbeError,
     Report,
     Secret,
@@ -26,6 +25,7 @@ from statusd import (
     option,
     schemes,
 )
+from statusd_plugins.common_keys import expect_source
 
 PLUGIN: Final = "redis_queue"
 TRUTHY: Final = frozenset({"1", "true", "yes", "on"})
@@ -124,15 +124,7 @@ class QueueView(View):
     )
 
     def __attrs_post_init__(self) -> None:
-        if self.source and self.source not in self.queue_sources:
-            known = ", ".join(f'"{name}"' for name in self.queue_sources)
-            remedy = f"name one of {known}" if known else f'configure one with plugin = "{PLUGIN}"'
-            raise OptionError("source", f'"{self.source}" is no source of the plugin "{PLUGIN}"; {remedy}')
-
-    @property
-    def queue_sources(self) -> tuple[str, ...]:
-        """The names of all queue sources, in the configured order."""
-        return tuple(source.name for source in self.context.sources if source.plugin == PLUGIN)
+        expect_source(self.source, self.context.sources_of(PLUGIN), PLUGIN)
 
     def paths(self) -> tuple[str, ...]:
         """Return ``/queue/status``."""
@@ -140,7 +132,7 @@ class QueueView(View):
 
     def render(self, path: str, snapshot: Snapshot) -> Document:  # noqa: ARG002  # there is one path
         """Return the two fields; always 200."""
-        name = self.source or next(iter(self.queue_sources), "")
+        name = self.source or next(iter(self.context.sources_of(PLUGIN)), "")
         node = snapshot.find(f"sources/{name}") if name else None
         facts = node.facts if node is not None and node.status is Status.OK else {}
         size = facts.get("queue_size")
@@ -148,7 +140,7 @@ class QueueView(View):
             "slot_occupied": facts.get("slot_occupied") is True,
             "queue_size": size if type(size) is int and size > 0 else 0,
         }
-        return Document(body=json.dumps(body).encode())
+        return Document(body=msgspec.json.encode(body))
 
 
 @hookimpl

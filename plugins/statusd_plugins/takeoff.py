@@ -10,7 +10,6 @@ import attrs
 from statusd import (
     Document,
     HttpSource,
-    OptionError,
     Payload,
     ProbeError,
     Report,
@@ -26,7 +25,7 @@ from statusd import (
     problem,
     schemes,
 )
-from statusd_plugins.common_keys import body_size, plain_path
+from statusd_plugins.common_keys import body_size, expect_source, plain_path
 from statusd_plugins.takeoff_readers import reports, understand
 from statusd_plugins.takeoff_redaction import pointers_into_the_body, redacted
 
@@ -99,23 +98,19 @@ class StatusView(View):
     )
 
     def __attrs_post_init__(self) -> None:
-        if self.source and self.source not in self.takeoff_sources:
-            known = ", ".join(f'"{name}"' for name in self.takeoff_sources)
-            remedy = f"name one of {known}" if known else f'configure one with plugin = "{PLUGIN}"'
-            raise OptionError("source", f'"{self.source}" is no source of the plugin "{PLUGIN}"; {remedy}')
+        expect_source(self.source, self._sources, PLUGIN)
 
     @property
-    def takeoff_sources(self) -> tuple[str, ...]:
-        """The names of all Takeoff sources, in the configured order."""
-        return tuple(source.name for source in self.context.sources if source.plugin == PLUGIN)
+    def _sources(self) -> tuple[str, ...]:
+        return self.context.sources_of(PLUGIN)
 
     def paths(self) -> tuple[str, ...]:
         """Return ``/status`` and a path a source."""
-        return ("/status", *(f"/status/{name}" for name in self.takeoff_sources))
+        return ("/status", *(f"/status/{name}" for name in self._sources))
 
     def render(self, path: str, snapshot: Snapshot) -> Document:
         """Return the relayed body while the newest probe is good and fresh, else 503."""
-        name = path.removeprefix("/status").strip("/") or self.source or next(iter(self.takeoff_sources), "")
+        name = path.removeprefix("/status").strip("/") or self.source or next(iter(self._sources), "")
         if not name:
             return problem(503, TITLE, "not_configured", f'No source with plugin = "{PLUGIN}" is configured.')
         node = snapshot.find(f"sources/{name}")

@@ -15,12 +15,12 @@ from statusd.testing.fakes import FakeContext, FakeResponse
 from statusd_plugins import omnirt
 from statusd_plugins.omnirt import (
     LEGACY_MODELS_PATH,
-    MAX_ITEMS,
     MAX_LISTED,
     MODELS_PATH,
     Listing,
     OmniRtSource,
 )
+from statusd_plugins.upstream_text import MAX_ITEMS
 
 MODELS = ("flashtalk", "musetalk", "wav2lip")
 NO_RUNTIME = {
@@ -155,7 +155,7 @@ async def test_a_list_beyond_reason_is_too_large(name: str):
 
 @pytest.mark.parametrize(
     ("reason", "shown"),
-    [("worker_lost", "worker_lost"), ("a\x00b\nc\x1b[0m", "abc[0m"), ("x" * 500, "x" * 100)],
+    [("worker_lost", "worker_lost"), ("a\x00b\nc\x1b[0m", "abc[0m"), ("x" * 500, "x" * 97 + "...")],
 )
 async def test_the_servers_word_is_shown_cleaned_and_bounded(reason: str, shown: str):
     document = {"models": [], "statuses": [{"id": "flashtalk", "connected": False, "reason": reason}]}

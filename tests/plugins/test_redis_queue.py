@@ -240,6 +240,11 @@ def test_the_view_answers_its_one_path():
     assert QueueView(context=TWO).paths() == ("/queue/status",)
 
 
+def test_the_body_is_compact_like_those_of_the_other_endpoints():
+    document = QueueView(context=TWO).render("/queue/status", snapshot(first=queue(1)))
+    assert document.body == b'{"slot_occupied":true,"queue_size":1}'
+
+
 def test_the_first_queue_is_shown_unless_another_is_named():
     at = snapshot(first=queue(1), second=queue(2))
     assert shown(QueueView(context=TWO), at) == {"slot_occupied": True, "queue_size": 1}
