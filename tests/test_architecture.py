@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "plugin": BOTTOM | {"model"},
     "web": BOTTOM | {"model", "plugin"},
     "runtime": BOTTOM | {"model", "plugin"},
-    "config": BOTTOM | {"model", "plugin"},
+    "config": BOTTOM | {"model", "plugin", "redaction"},
 }
 """Wing -> what it may import besides itself; the composition (building, app, commands, cli, demo) and testing may more."""
 ONLY_IN = {

@@ -127,8 +127,8 @@ class Url:
 
     def secrets(self) -> tuple[str, ...]:
         """Every text form of the userinfo's secrets, for the redactor."""
-        plain = [value for value in (self.password.reveal(),) if value]
-        forms = [*plain, *(quote(value, safe="") for value in plain)]
+        password = self.password.reveal()
+        forms = [password, quote(password, safe="")] if password else []
         if basic := self.basic_authorization.reveal():
             forms.append(basic.removeprefix("Basic "))
         return tuple(dict.fromkeys(forms))

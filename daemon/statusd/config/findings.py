@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Final
 from urllib.parse import quote
 
 import attrs
 
 from statusd.config.mistakes import Mistake
-from statusd.values import MASK
-
-MIN_SECRET: Final = 4
-"""Characters below which a secret is not searched for in texts: every other word would be masked."""
+from statusd.redaction import SHORTEST, Redactor
 
 
 @attrs.frozen(kw_only=True)
@@ -53,10 +49,8 @@ class Findings:
         self.mistakes.append(Mistake(path, self.masked(message)))
 
     def masked(self, message: str) -> str:
-        """Return `message` with every known secret as ``***``; the longest first, which may hold the others."""
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            message = message.replace(secret, MASK)
-        return message
+        """Return `message` with every known secret as ``***``."""
+        return Redactor(self.secrets)(message)
 
     def unreadable(self, path: str, message: str) -> None:
         """Take the fault that a secret cannot be read."""
@@ -69,7 +63,7 @@ class Findings:
 
     def _know(self, *texts: str) -> None:
         for text in texts:
-            if len(text) >= MIN_SECRET and text not in self.secrets:
+            if len(text) >= SHORTEST and text not in self.secrets:
                 self.secrets.append(text)
 
     def trial(self) -> Findings:

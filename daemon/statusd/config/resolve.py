@@ -18,6 +18,7 @@ from statusd.errors import PluginError
 from statusd.plugin.context import SourceInfo, ViewContext
 from statusd.plugin.contracts import Sink, Source, View
 from statusd.plugin.registry import Catalogue, InstalledPlugin
+from statusd.redaction import Redactor
 
 CERTAIN: Final = 0.8
 """How alike two names must be (`difflib` ratio) for one to be a slip of the pen, where there is another explanation."""
@@ -106,8 +107,8 @@ def resolve(settings: Settings, catalogue: Catalogue) -> Configuration:
     sinks = resolution.tables("sinks", settings.sinks, catalogue.sinks)
     faults = [*resolution.faults, *_plugin_faults(settings, catalogue)]
     if mistakes := (*settings.mistakes, *resolution.mistakes):
-        masked = [Mistake(one.path, resolution.masked(one.message)) for one in mistakes]
-        raise ConfigError(masked, settings.origin)
+        redact = Redactor(resolution.secrets)
+        raise ConfigError([Mistake(one.path, redact(one.message)) for one in mistakes], settings.origin)
     return Configuration(
         origin=settings.origin,
         http=settings.http,
@@ -131,10 +132,6 @@ class _Resolution:
     mistakes: list[Mistake] = attrs.field(factory=list)
     faults: list[Fault] = attrs.field(factory=list)
     secrets: list[str] = attrs.field(factory=list)
-
-    def masked(self, message: str) -> str:
-        """Return `message` without the secrets of any table."""
-        return Findings(environ={}, secrets=self.secrets).masked(message)
 
     def source(self, table: SourceTable) -> SourceConfig:
         """Return the source of `table`; a fault of its plugin or of its secrets is noted in it."""

@@ -9,13 +9,14 @@ from typing import Any
 import attrs
 
 from statusd.config.convert import convert
-from statusd.config.findings import MIN_SECRET, Findings
+from statusd.config.findings import Findings
 from statusd.config.interpolate import BROKEN, Expanded
 from statusd.config.keytypes import mentions
 from statusd.config.urls import shown_url
 from statusd.config.wording import below, shown, suggestion
 from statusd.errors import OptionError, PluginError
 from statusd.plugin.options import HELP, INTERNAL
+from statusd.redaction import SHORTEST
 from statusd.values import Url
 
 
@@ -219,7 +220,7 @@ def _about(key: Key, written: object, message: str) -> str:
 
 def _as_written(message: str, value: object) -> str:
     """Return `message` with what the environment gave replaced by what the file says, since it may be secret."""
-    if isinstance(value, Expanded) and len(value.strip()) >= MIN_SECRET:
+    if isinstance(value, Expanded) and len(value.strip()) >= SHORTEST:
         return message.replace(value.strip(), value.written)
     if isinstance(value, dict | list):
         for inner in value.values() if isinstance(value, dict) else value:

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Mapping
 from typing import Final
 
 from statusd.config.findings import Findings
@@ -35,12 +36,12 @@ def read_secret(value: object, path: str, findings: Findings) -> Secret | Broken
         path: where it stands in the configuration.
         findings: takes mistakes in the reference, the fault that it cannot be read, and the secret.
     """
-    way = _way(value, path, findings)
-    if way is None:
+    reference = _reference(value, path, findings)
+    if reference is None:
         return BROKEN
-    name, text = way
+    way, text = reference
     try:
-        secret = _READERS[name](text, findings)
+        secret = _fetched(way, text, findings.environ)
     except _UnreadableError as error:
         findings.unreadable(path, str(error))
         return Secret()
@@ -48,7 +49,15 @@ def read_secret(value: object, path: str, findings: Findings) -> Secret | Broken
     return Secret(secret)
 
 
-def _way(value: object, path: str, findings: Findings) -> tuple[str, str] | None:
+def _fetched(way: str, text: str, environ: Mapping[str, str]) -> str:
+    if way == "env":
+        return _from_variable(text, environ)
+    if way == "credential":
+        return _from_credential(text, environ)
+    return _from_file(text, f"The file {quoted(text)}")
+
+
+def _reference(value: object, path: str, findings: Findings) -> tuple[str, str] | None:
     """Return which of the three ways `value` goes and its argument, or None after taking the mistake."""
     if not isinstance(value, dict):
         findings.mistake(path, _not_a_reference(value))
@@ -103,8 +112,8 @@ def _wrong_file(name: str) -> str:
 _REMEDIES: Final = {"env": _wrong_variable, "credential": _wrong_credential, "file": _wrong_file}
 
 
-def _from_variable(name: str, findings: Findings) -> str:
-    value = findings.environ.get(name, "")
+def _from_variable(name: str, environ: Mapping[str, str]) -> str:
+    value = environ.get(name, "")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -112,19 +121,17 @@ def _from_variable(name: str, findings: Findings) -> str:
     return value
 
 
-def _from_credential(name: str, findings: Findings) -> str:
-    directory = findings.environ.get("CREDENTIALS_DIRECTORY")
+def _from_credential(name: str, environ: Mapping[str, str]) -> str:
+    directory = environ.get("CREDENTIALS_DIRECTORY")
     if not directory:
         raise _UnreadableError(
             f"The credential {quoted(name)} is not there, since $CREDENTIALS_DIRECTORY is not set; "
             f"add LoadCredential={name}:/path to the systemd unit."
         )
-    return _from_file(os.path.join(directory, name), findings, f"The credential {quoted(name)}")  # noqa: PTH118  # Path("x", "/y") and this differ in nothing but speed
+    return _from_file(os.path.join(directory, name), f"The credential {quoted(name)}")  # noqa: PTH118  # Path("x", "/y") and this differ in nothing but speed
 
 
-def _from_file(name: str, findings: Findings, subject: str = "") -> str:
-    del findings
-    subject = subject or f"The file {quoted(name)}"
+def _from_file(name: str, subject: str) -> str:
     try:
         content = _read(name)
     except OSError as error:
@@ -145,7 +152,6 @@ def _from_file(name: str, findings: Findings, subject: str = "") -> str:
     return text
 
 
-_READERS: Final = {"env": _from_variable, "credential": _from_credential, "file": _from_file}
 _PROBLEMS: Final = {
     errno.ENOENT: ("does not exist", "create it, or correct the path"),
     errno.ENOTDIR: ("does not exist", "create it, or correct the path"),

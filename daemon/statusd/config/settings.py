@@ -129,7 +129,8 @@ def read_settings(
     sources = _tables(table, "sources", findings)
     read = [_source(name, source, findings) for name, source in sources.items()]
     # Those with mistakes are named too, or each mistake in a source would be one in its models again.
-    named = [*_table(table, "sources", None)]
+    outer = table.get("sources")
+    named = tuple(outer) if isinstance(outer, dict) else ()
     models = read_models(_table(table, "models", findings), named, findings)
     views = _tables(table, "views", findings)
     sinks = _tables(table, "sinks", findings)
@@ -151,14 +152,12 @@ def read_settings(
 _TABLES: Final = ("http", "plugins", "sources", "models", "views", "sinks")
 
 
-def _table(
-    table: Mapping[str, object], name: str, findings: Findings | None, path: str = ""
-) -> dict[str, Any]:
+def _table(table: Mapping[str, object], name: str, findings: Findings, path: str = "") -> dict[str, Any]:
     """Return the table `name`, an empty one when it is absent or is none."""
     found = table.get(name, {})
     if isinstance(found, dict):
         return found
-    if findings is not None and found is not BROKEN:
+    if found is not BROKEN:
         where = below(path, name)
         findings.mistake(where, f"expected a table, found {described(found)}; write [{where}]")
     return {}
@@ -225,24 +224,29 @@ def _source(name: str, table: Mapping[str, object], findings: Findings) -> Sourc
     if not SOURCE_NAME.fullmatch(name) or len(name) > MAX_NAME:
         findings.mistake(path, _wrong_name(name))
     common = structure(CommonKeys, {k: v for k, v in table.items() if k in _COMMON}, path, findings)
-    plugin = table.get("plugin")
-    if plugin is None:
-        findings.mistake(below(path, "plugin"), 'missing; name the kind of source, as in plugin = "http"')
-    elif plugin is not BROKEN and not isinstance(plugin, str):
-        findings.mistake(
-            below(path, "plugin"), f"expected a string, found {described(plugin)}; write it in quotes"
-        )
-    elif plugin is not BROKEN and not str(plugin).strip():
-        findings.mistake(below(path, "plugin"), 'empty; name the kind of source, as in plugin = "http"')
-    elif plugin is not BROKEN:
-        is_sound = len(findings.mistakes) == before
-        return SourceTable(
-            name=name,
-            plugin=str(plugin).strip(),
-            common=CommonKeys(**common) if is_sound else CommonKeys(),
-            options={key: value for key, value in table.items() if key not in COMMON_KEYS},
-        )
-    return None
+    plugin = _plugin(table.get("plugin"), below(path, "plugin"), findings)
+    if not plugin:
+        return None
+    is_sound = len(findings.mistakes) == before
+    return SourceTable(
+        name=name,
+        plugin=plugin,
+        common=CommonKeys(**common) if is_sound else CommonKeys(),
+        options={key: value for key, value in table.items() if key not in COMMON_KEYS},
+    )
+
+
+def _plugin(value: object, path: str, findings: Findings) -> str:
+    """Return the name of a source's plugin, ``""`` when it has a mistake."""
+    if value is None:
+        findings.mistake(path, 'missing; name the kind of source, as in plugin = "http"')
+    elif isinstance(value, str):
+        if name := str(value).strip():
+            return name
+        findings.mistake(path, 'empty; name the kind of source, as in plugin = "http"')
+    elif value is not BROKEN:
+        findings.mistake(path, f"expected a string, found {described(value)}; write it in quotes")
+    return ""
 
 
 _COMMON: Final = COMMON_KEYS - {"plugin"}
