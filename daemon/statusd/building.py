@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import EntryPoint
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import attrs
 import trio
@@ -17,7 +17,7 @@ from statusd.config.resolve import Configuration, SourceConfig, resolve
 from statusd.config.scan import secrets_in
 from statusd.config.settings import Settings, wanted_plugins
 from statusd.errors import OptionError
-from statusd.model.report import Report
+from statusd.model.report import Json, Report
 from statusd.net.http import HttpClient
 from statusd.net.names import Resolver
 from statusd.net.process import run_command
@@ -40,6 +40,9 @@ from statusd.web.documents import Documents
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+_OURS: Final = ("views.", "sinks.", "plugins.enabled[", "plugins.disabled[")
+"""Where the faults stand that no source and no plugin has a node for."""
 
 
 @attrs.frozen(kw_only=True)
@@ -178,8 +181,14 @@ def build(plan: Plan) -> Daemon:
 
 
 def _about(configuration: Configuration) -> Statement:
-    facts = {"origin": configuration.origin, "generation": 1, "sources": len(configuration.sources)}
-    return Statement(path="daemon/config", report=Report.ok(facts=facts))
+    """Return what to show about the configuration, with the faults that no source and no plugin shows."""
+    sources = len(configuration.sources)
+    facts: dict[str, Json] = {"origin": configuration.origin, "generation": 1, "sources": sources}
+    faults = [f"{path}: {message}" for path, message in configuration.faults if path.startswith(_OURS)]
+    for fault in faults:
+        log.error("%s", fault)
+    report = Report.degraded("config_fault", faults[0], facts=facts) if faults else Report.ok(facts=facts)
+    return Statement(path="daemon/config", report=report)
 
 
 @attrs.define(eq=False)

@@ -83,6 +83,18 @@ async def test_plugins_that_do_everything_wrong_at_once_harm_nobody(install, cap
         assert len(transitions) == len(set(transitions))
 
 
+async def test_what_no_source_can_show_of_the_surroundings_stands_at_the_configuration(caplog):
+    plugins = '[plugins]\nenabled = ["never_installed"]\ndisabled = ["redis_queue"]\n'
+    text = plugins + "[views.elsewhere]\nkey = 1\n" + HEALTHY.format(models="")
+    async with running(text, {}) as client:
+        node = await client.node("daemon/config")
+        assert (node["status"], node["reason"]) == ("degraded", "config_fault")
+        assert 'views.elsewhere: No loaded plugin brings a view "elsewhere"' in node["message"]
+        assert (await client.node("daemon"))["status"] == "degraded"
+    for told in ("views.elsewhere: ", 'plugins.enabled[0]: No plugin "never_installed" is installed'):
+        assert told in caplog.text
+
+
 async def test_a_view_that_raises_fails_its_own_endpoint_only_and_is_logged_once(install, caplog):
     points = install(broken_view=faulty_plugins.registering(view_type=faulty_plugins.BrokenView))
     text = '[plugins]\nenabled = ["broken_view"]\n' + HEALTHY.format(models="")

@@ -55,6 +55,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "bad_report": "The plugin returned something that is not a report.",
         "report_too_large": "The plugin returned a report over the limits.",
         "secret_unreadable": "A secret that the source needs could not be read.",
+        "config_fault": "Something that the configuration names outside the sources is missing or unreadable.",
         "loop_blocked": "A task kept the event loop from running.",
         "view_failed": "A view of this plugin raised; its last good document is still served.",
         "nothing_counts": "Nothing below this node takes part in its rollup.",
