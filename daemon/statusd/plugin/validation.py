@@ -82,6 +82,7 @@ def _checked(report: object, models: frozenset[str], budget: _Budget) -> Report:
         raise ReportError(f"A report's status is {_kind(status)}, not a statusd.Status.")
     where = _path(report.path)
     model = _model(report.model, models)
+    about = model if model is not None else where or "the source itself"
     payload = _payload(report.payload)
     if model is not None and where:
         raise ReportError("A report names both a model and a part; it must be about one of them.")
@@ -89,11 +90,11 @@ def _checked(report: object, models: frozenset[str], budget: _Budget) -> Report:
         raise ReportError("Only the report about the source itself may carry a payload.")
     return Report(
         status=status,
-        reason=_word(report.reason, "reason"),
+        reason=_word(report.reason, "reason", about),
         message=_text(report.message, "message")[:MAX_MESSAGE],
         path=where,
         model=model,
-        label=_word(report.label, "label") if report.label else "",
+        label=_word(report.label, "label", about) if report.label else "",
         facts=budget.copy_object(report.facts, "facts"),
         measurements=_measurements(report.measurements, budget),
         payload=payload,
@@ -118,17 +119,23 @@ def _model(value: object, models: frozenset[str]) -> str | None:
         return None
     model = plain(value) if isinstance(value, str) else None
     if model not in models:
-        raise ReportError("A report names a model that this source is not configured to serve.")
+        raise ReportError(f"A report names the model {_shown(value)}, which is none of context.models.")
     return model
 
 
-def _word(value: object, what: str) -> str:
+def _word(value: object, what: str, about: str) -> str:
     word = plain(value) if isinstance(value, str) else ""
     if len(word) > MAX_WORD or not _REASON.fullmatch(word):
         raise ReportError(
-            f"A report's {what} is not a lower_snake_case word of at most {MAX_WORD} characters."
+            f"The {what} {_shown(value)} of the report about {about} is not a lower_snake_case word of at most "
+            f"{MAX_WORD} characters."
         )
     return word
+
+
+def _shown(value: object) -> str:
+    """Return what stands where a text should, short and on one line, for the author of the plugin."""
+    return ascii(plain(value)[:MAX_WORD]) if isinstance(value, str) else _kind(value)
 
 
 def _text(value: object, what: str) -> str:
@@ -147,7 +154,8 @@ def _path(value: object) -> str:
     segments = value.split("/") if len(value) <= MAX_PATH else []
     if not 1 <= len(segments) <= MAX_SEGMENTS or not all(_SEGMENT.fullmatch(part) for part in segments):
         raise ReportError(
-            f"A report's path is not 1 to {MAX_SEGMENTS} percent-encoded segments; build it with statusd.segment()."
+            f"A report's path {_shown(value)} is not 1 to {MAX_SEGMENTS} percent-encoded segments; build it with "
+            "statusd.segment()."
         )
     return value
 
