@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         for mistake in error.mistakes:
             print(f"{error.origin}: {mistake}", file=sys.stderr)
-        return 78
+        return os.EX_CONFIG
     except StartError as error:
         print(f"statusd: {error}", file=sys.stderr)
         return 1
@@ -91,19 +91,19 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from statusd.commands.run import run  # noqa: PLC0415  # see above
+    from statusd.commands.run import run
 
     return run(options.config, options.bind, os.environ)
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from statusd.demo import main as demo_main  # noqa: PLC0415  # see above
+    from statusd.demo import main as demo_main
 
     return demo_main(options.bind, os.environ)
 
 
 def _check(options: argparse.Namespace) -> int:
-    from statusd.commands.check import check  # noqa: PLC0415  # see above
+    from statusd.commands.check import check
 
     findings = check(options.file, os.environ, _quiet_logging())
     _print(findings.as_json() if options.json else findings.as_text())
@@ -111,11 +111,11 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _probe(options: argparse.Namespace) -> int:
-    from statusd.commands.probe import NoSuchSource, probe  # noqa: PLC0415  # see above
+    from statusd.commands.probe import NoSuchSourceError, probe
 
     try:
         explained = probe(options.source, options.config, os.environ, _quiet_logging())
-    except NoSuchSource as error:
+    except NoSuchSourceError as error:
         print(f"statusd: {error}", file=sys.stderr)
         return 2
     _print(explained.as_json() if options.json else explained.as_text())
@@ -123,7 +123,7 @@ def _probe(options: argparse.Namespace) -> int:
 
 
 def _plugins(options: argparse.Namespace) -> int:
-    from statusd.commands.plugins import as_json, as_text, plugins  # noqa: PLC0415  # see above
+    from statusd.commands.plugins import as_json, as_text, plugins
 
     found = plugins(options.config, os.environ, _quiet_logging())
     _print([as_json(plugin) for plugin in found] if options.json else as_text(found))
@@ -132,9 +132,9 @@ def _plugins(options: argparse.Namespace) -> int:
 
 def _quiet_logging() -> Redactor:
     """Let warnings and tracebacks of plugins through, on standard error; return what masks the secrets in them."""
-    import logging  # noqa: PLC0415  # see above
+    import logging
 
-    from statusd.systemd.journal import configure_logging, log_uncaught_exceptions  # noqa: PLC0415  # see above
+    from statusd.systemd.journal import configure_logging, log_uncaught_exceptions
 
     redactor = Redactor()
     configure_logging(os.environ, redact=redactor, level=logging.WARNING)
@@ -151,7 +151,3 @@ def _print_anything() -> None:
 
 def _print(what: Any) -> None:
     print(what if isinstance(what, str) else json.dumps(what, indent=2))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

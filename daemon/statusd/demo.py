@@ -168,7 +168,7 @@ async def _run_daemon_and_story(
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
     async with trio.open_nursery() as nursery:
-        addresses = await nursery.start(_daemon, planned, stop, narrator)
+        addresses = await nursery.start(partial(run_daemon, planned, stop=stop, listeners=(narrator.take,)))
         narrator.introduce(addresses)
         task_status.started(addresses)
         async with trio.open_nursery() as telling:
@@ -181,12 +181,6 @@ async def _print_lines(lines: trio.MemoryReceiveChannel[str], out: Out) -> None:
     # In a thread, because a terminal that was paused by Ctrl-S, or a pipe that nobody reads, must not stop the daemon.
     async for line in lines:
         await trio.to_thread.run_sync(out, line, abandon_on_cancel=True)
-
-
-async def _daemon(
-    planned: Plan, stop: trio.Event, narrator: Narrator, *, task_status: trio.TaskStatus[list[str]]
-) -> None:
-    await run_daemon(planned, stop=stop, listeners=(narrator.take,), task_status=task_status)
 
 
 async def _tell_for_ever(world: World, scenes: Sequence[Scene], narrator: Narrator) -> None:

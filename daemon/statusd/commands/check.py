@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -42,7 +43,7 @@ class Findings:
     @property
     def exit_code(self) -> int:
         """78 for mistakes, 1 for faults, else 0."""
-        return 78 if self.mistakes else 1 if self.faults else 0
+        return os.EX_CONFIG if self.mistakes else 1 if self.faults else 0
 
     def as_json(self) -> dict[str, Any]:
         """Return the findings as a JSON object."""

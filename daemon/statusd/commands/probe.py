@@ -18,9 +18,10 @@ from statusd.model.report import Json, Report
 from statusd.model.status import Status
 from statusd.net.trace import Step
 from statusd.redaction import Redactor
+from statusd.systemd.journal import escape
 
 
-class NoSuchSource(StatusdError):  # noqa: N818  # it is what happened, in the words of the message
+class NoSuchSourceError(StatusdError):
     """Raised when the configuration has no source of that name."""
 
 
@@ -63,7 +64,7 @@ class Explained:
         lines = [
             f"source {self.source} (plugin {self.plugin})",
             *(
-                f"{step.at * 1000:9.1f} ms {marks[step.kind]} {_printable(line)}".rstrip()
+                f"{step.at * 1000:9.1f} ms {marks[step.kind]} {escape(line)}".rstrip()
                 for step in self.steps
                 for line in step.text.splitlines() or [""]
             ),
@@ -88,7 +89,7 @@ def probe(
     Raises:
         ConfigError: with every mistake in the configuration.
         StartError: when two plugins claim one name.
-        NoSuchSource: with the names there are.
+        NoSuchSourceError: with the names there are.
     """
     planned = plan(read(config, environ), redactor=redactor)
     return trio.run(_probe, name, planned)
@@ -97,7 +98,9 @@ def probe(
 async def _probe(name: str, planned: Plan) -> Explained:
     configs = {config.name: config for config in planned.configuration.sources}
     if name not in configs:
-        raise NoSuchSource(f'no source "{name}" is configured; there are: {", ".join(configs) or "none"}')
+        raise NoSuchSourceError(
+            f'no source "{name}" is configured; there are: {", ".join(configs) or "none"}'
+        )
     builder = Builder(planned)
     built = builder.source(configs[name])
     builder.expect_no_mistakes()
@@ -133,12 +136,12 @@ def _report_json(report: Report) -> dict[str, Any]:
 
 def _report_lines(report: Report) -> list[str]:
     about = f"model {report.model}" if report.model is not None else report.path or "the source"
-    lines = [f"{about}: {report.status} ({report.reason}) {_printable(report.message)}".rstrip()]
+    lines = [f"{about}: {report.status} ({report.reason}) {escape(report.message)}".rstrip()]
     if report.label:
         lines.append(f"    label: {report.label}")
     for kind in ("facts", "measurements"):
         for key, value in getattr(report, kind).items():
-            lines.append(f"    {kind[:-1]} {_printable(key)}: {_printable(_value(value))}")
+            lines.append(f"    {kind[:-1]} {escape(key)}: {escape(_value(value))}")
     if report.payload is not None:
         lines.append(f"    payload: {len(report.payload.body)} bytes, {report.payload.content_type}")
     return lines
@@ -146,8 +149,3 @@ def _report_lines(report: Report) -> list[str]:
 
 def _value(value: Json) -> str:
     return f"{value:.6g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
-
-
-def _printable(text: str) -> str:
-    """Return `text` without anything a terminal would act on; an upstream wrote some of it."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

@@ -28,8 +28,6 @@ from statusd.signals import stop_on_signal
 from statusd.systemd.journal import configure_logging, log_uncaught_exceptions
 from statusd.systemd.notify import Notifier
 
-BAD_CONFIGURATION: Final = 78
-"""EX_CONFIG of sysexits.h; the unit does not restart on it."""
 HARD_STOP: Final = 4.5
 """Seconds after the first signal at which a plugin that cannot be cancelled no longer keeps the process."""
 READY_TRIES: Final = 50
@@ -81,7 +79,7 @@ async def _ready_when_started(
     planned: Plan, stop: trio.Event, teller: StatusTeller, scope: trio.CancelScope
 ) -> None:
     async with trio.open_nursery() as nursery:
-        addresses = await nursery.start(_daemon, planned, stop, teller)
+        addresses = await nursery.start(partial(run_daemon, planned, stop=stop, listeners=(teller.take,)))
         if not stop.is_set():  # a signal may have come first, and STOPPING cannot be taken back
             log.info(
                 "statusd %s is ready on %s, configuration: %s",
@@ -99,12 +97,6 @@ async def _tell_ready(teller: StatusTeller, stop: trio.Event) -> None:
         if stop.is_set() or teller.ready():
             return
         await trio.sleep(READY_PAUSE)
-
-
-async def _daemon(
-    planned: Plan, stop: trio.Event, teller: StatusTeller, *, task_status: trio.TaskStatus[list[str]]
-) -> None:
-    await run_daemon(planned, stop=stop, listeners=(teller.take,), task_status=task_status)
 
 
 @attrs.define(eq=False)
@@ -151,7 +143,7 @@ def _failed(error: BaseException, notifier: Notifier) -> int:
         for mistake in error.mistakes:
             log.error("%s: %s", error.origin, mistake)
         notifier.errno(errno.EINVAL, f"{len(error.mistakes)} mistakes in {error.origin}")
-        return BAD_CONFIGURATION
+        return os.EX_CONFIG  # the unit does not restart on it
     if isinstance(error, StartError):
         log.error("%s", error)
         notifier.errno(errno.EADDRINUSE, str(error))

@@ -57,8 +57,8 @@ class FakeHttp:
         *,
         headers: Mapping[str, str] | None = None,
         max_body: int = 1 << 20,
-        ca_file: str = "",  # noqa: ARG002  # the signature of the real client
-        unix_socket: str = "",  # noqa: ARG002
+        ca_file: str = "",
+        unix_socket: str = "",
     ) -> FakeResponse:
         """Return the canned answer."""
         self.asked.append((url, dict(headers or {})))
@@ -81,8 +81,8 @@ class FakeWebSocket:
         self,
         url: Url,
         *,
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002
-        ca_file: str = "",  # noqa: ARG002
+        headers: Mapping[str, str] | None = None,
+        ca_file: str = "",
     ) -> int:
         """Return the canned answer."""
         self.asked.append(url)
@@ -114,11 +114,11 @@ class FakeRedis:
 
     async def execute(
         self,
-        url: Url,  # noqa: ARG002
+        url: Url,
         *command: str | bytes | int,
-        username: str = "",  # noqa: ARG002
-        password: Secret | None = None,  # noqa: ARG002
-        ca_file: str = "",  # noqa: ARG002
+        username: str = "",
+        password: Secret | None = None,
+        ca_file: str = "",
     ) -> Any:
         """Return the canned reply, or raise it when it is an error."""
         self.asked.append(command)

@@ -203,10 +203,10 @@ class _Http:
         self,
         url: Url,
         *,
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002  # the signature of the real client, here and below
+        headers: Mapping[str, str] | None = None,
         max_body: int = 1 << 20,
-        ca_file: str = "",  # noqa: ARG002
-        unix_socket: str = "",  # noqa: ARG002
+        ca_file: str = "",
+        unix_socket: str = "",
     ) -> FakeResponse:
         answer = await self.call.http()
         if len(answer.body) > max_body:
@@ -220,10 +220,10 @@ class _WebSocket:
 
     async def handshake(
         self,
-        url: Url,  # noqa: ARG002
+        url: Url,
         *,
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002
-        ca_file: str = "",  # noqa: ARG002
+        headers: Mapping[str, str] | None = None,
+        ca_file: str = "",
     ) -> int:
         return await self.call.handshake()
 
@@ -232,7 +232,7 @@ class _WebSocket:
 class _Tcp:
     call: Call
 
-    async def connect(self, host: str, port: int) -> None:  # noqa: ARG002
+    async def connect(self, host: str, port: int) -> None:
         await self.call.connect()
 
 
@@ -242,11 +242,11 @@ class _Redis:
 
     async def execute(
         self,
-        url: Url,  # noqa: ARG002
-        *command: str | bytes | int,  # noqa: ARG002
-        username: str = "",  # noqa: ARG002
-        password: Secret | None = None,  # noqa: ARG002
-        ca_file: str = "",  # noqa: ARG002
+        url: Url,
+        *command: str | bytes | int,
+        username: str = "",
+        password: Secret | None = None,
+        ca_file: str = "",
     ) -> Any:
         return await self.call.redis()
 
