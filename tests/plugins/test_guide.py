@@ -129,6 +129,23 @@ def test_everything_on_the_context_is_in_the_guide():
     assert {name for name in members if f"`context.{name}`" not in GUIDE} == set()
 
 
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        statusd.HttpClient,
+        statusd.HttpResponse,
+        statusd.WebSocketClient,
+        statusd.TcpClient,
+        statusd.RedisClient,
+        statusd.Completed,
+    ],
+)
+def test_everything_that_the_context_gives_is_in_the_guide(protocol):
+    members = {name for name in vars(protocol) if not name.startswith("_")}
+    table = GUIDE.split("### What the daemon hands over")[1].split("\n## ")[0]
+    assert {name for name in members if not re.search(rf"[`.]{name}[`(]", table)} == set()
+
+
 def test_everything_on_a_source_is_in_the_guide():
     members = {name for name in (*vars(statusd.Source), *vars(statusd.Sink)) if not name.startswith("_")}
     assert {name for name in members if name not in GUIDE} == set()
