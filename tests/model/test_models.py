@@ -1,3 +1,4 @@
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,12 @@ def test_a_model_that_no_report_names_follows_its_source():
     claims = model_reports([own, named], ["a", "b"])
     assert claims["a"] is named
     assert (claims["b"].status, claims["b"].reason, claims["b"].label) == (Status.DOWN, "refused", "")
+
+
+def test_a_model_counts_while_a_required_source_of_it_is_not_off():
+    optional = attrs.evolve(candidate(Status.DOWN, "optional"), counts=False)
+    assert not model_node([candidate(Status.OFF, "required"), optional]).counts
+    assert model_node([candidate(Status.DOWN, "required"), optional]).counts
 
 
 def test_without_a_report_about_itself_the_worst_of_the_others_stands_for_a_source():

@@ -105,7 +105,7 @@ def model_node(candidates: Sequence[Candidate]) -> Node:
             "source": selected.source,
             "candidates": [candidate.as_fact() for candidate in candidates],
         },
-        counts=any(candidate.counts for candidate in candidates),
+        counts=any(candidate.counts and candidate.status is not Status.OFF for candidate in candidates),
         observed_at=selected.observed_at,
         expires_at=selected.expires_at,
     )
