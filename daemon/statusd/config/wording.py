@@ -33,10 +33,8 @@ def item(path: str, index: int) -> str:
 
 def quoted(text: str) -> str:
     """Return `text` in quotes: what may be userinfo masked, cut at `MAX_SHOWN`, unprintable characters escaped."""
-    text = str(
-        getattr(text, "written", text)
-    )  # of an expanded string what the file says, not the environment
-    text = mask_userinfo(text)
+    # Of an expanded string what the file says, not the environment.
+    text = mask_userinfo(str(getattr(text, "written", text)))
     if len(text) > MAX_SHOWN:
         text = text[:MAX_SHOWN] + "…"
     return (

@@ -28,9 +28,8 @@ PIPE_GRACE: Final = 0.25
 REAP_GRACE: Final = 1.0
 """Seconds to wait for a killed command to be gone; only one stuck in the kernel takes longer."""
 
-_EXCESS_PAUSE: Final = (
-    0.001  # seconds a piece, so that a command that never stops writing takes little of the loop
-)
+_EXCESS_PAUSE: Final = 0.001
+"""Seconds a piece, so that a command that never stops writing takes little of the loop."""
 
 _WITHHELD: Final = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "CREDENTIALS_DIRECTORY")
 
@@ -101,8 +100,7 @@ async def _start(command: list[str]) -> subprocess.Popen[bytes]:
         if (process := started.abandon()) is not None:
             await _finish(process)
         raise
-    if process is None:
-        raise AssertionError("only an abandoned start has no process")
+    assert process is not None  # only an abandoned start has none
     return process
 
 

@@ -78,9 +78,7 @@ class TlsSession:
                         f"{self._where} sent over {MAX_TLS_SILENCE} bytes of TLS without content.",
                     ) from None
             except ssl.SSLError:
-                with contextlib.suppress(
-                    OSError
-                ):  # the alert that names the cause is a courtesy to their log
+                with contextlib.suppress(OSError):  # the alert that names the cause is a courtesy
                     await self._flush()
                 raise
             else:

@@ -17,6 +17,7 @@ import h11
 import trio
 
 from statusd.errors import StartError
+from statusd.plugin.contracts import Document
 from statusd.web.guard import Guard
 from statusd.web.limits import Limits
 from statusd.web.problems import http_problem, phrase
@@ -221,12 +222,10 @@ class _Protocol(H11Protocol):
         plain = h11.Request(
             method=method,
             target=target,
-            headers=[
-                pair for pair in request.headers if pair[0] != b"upgrade"
-            ],  # may be ignored (RFC 9110, section 7.8)
-            http_version=min(
-                request.http_version, b"1.1"
-            ),  # a higher minor version is served as ours (section 2.5)
+            # An upgrade may be ignored (RFC 9110, section 7.8).
+            headers=[pair for pair in request.headers if pair[0] != b"upgrade"],
+            # A higher minor version is served as ours (section 2.5).
+            http_version=min(request.http_version, b"1.1"),
         )
         await super()._create_stream(plain)
 
@@ -236,13 +235,7 @@ class _Protocol(H11Protocol):
 
     async def _send_error_response(self, status_code: int, *, with_body: bool = True) -> None:
         document = http_problem(status_code)
-        headers = [
-            (b"content-type", document.content_type.encode()),
-            (b"content-length", str(len(document.body)).encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"connection", b"close"),
-            *self.config.response_headers("h11"),
-        ]
+        headers = [*_headers(document), (b"connection", b"close"), *self.config.response_headers("h11")]
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
         if with_body:
             await self._send_h11_event(h11.Data(data=document.body))
@@ -291,12 +284,15 @@ class _Requests:
 
 def _failure() -> tuple[Message, Message]:
     document = http_problem(500)
-    headers = [
+    return (
+        {"type": "http.response.start", "status": document.status, "headers": _headers(document)},
+        {"type": "http.response.body", "body": document.body},
+    )
+
+
+def _headers(document: Document) -> list[tuple[bytes, bytes]]:
+    return [
         (b"content-type", document.content_type.encode()),
         (b"content-length", str(len(document.body)).encode()),
         (b"x-content-type-options", b"nosniff"),
     ]
-    return (
-        {"type": "http.response.start", "status": document.status, "headers": headers},
-        {"type": "http.response.body", "body": document.body},
-    )

@@ -90,10 +90,8 @@ def _tcp(bind: Bind) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if is_v6:
-            sock.setsockopt(
-                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1
-            )  # so that [::] and 0.0.0.0 go together
+        if is_v6:  # only that, so that [::] and 0.0.0.0 go together
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((bind.host, bind.port))
         sock.listen(BACKLOG)
     except BaseException:
