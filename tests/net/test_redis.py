@@ -347,12 +347,6 @@ async def test_a_name_that_tls_cannot_verify_is_told(server):
     await servers.aclose()
 
 
-async def test_a_name_without_address_is_told(servers):
-    lost = RedisServers(Fixed([]))
-    assert (await failure(client(lost), Url.parse("redis://nowhere.example"))).reason == "name_not_resolved"
-    await lost.aclose()
-
-
 async def test_an_old_connection_is_replaced(server, servers, monkeypatch):
     ask = client(servers)
     first = await ask.execute(url(server), "CLIENT", "ID")

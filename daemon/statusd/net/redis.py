@@ -9,32 +9,22 @@ import re
 import socket
 import time
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
 import attrs
 import trio
 
 from statusd.errors import ProbeError
+from statusd.net.names import Resolver
 from statusd.net.redis_job import Address, Job, NotConnectedError, Target
 from statusd.net.redis_thread import Server
 from statusd.net.tls import tls_target
 from statusd.net.trace import Trace
 from statusd.values import Secret, Url
 
-_JOIN: Final = 1.0  # seconds for a thread to end whose socket was just shut down
-
-
-class Resolver(Protocol):
-    """Turns host names into addresses off the event loop."""
-
-    async def resolve(self, host: str, port: int) -> Sequence[tuple[int, Any]]:
-        """Return (address family, socket address) pairs, best first.
-
-        Raises:
-            ProbeError: ``name_not_resolved``.
-        """
-        ...
+_JOIN: Final = 1.0
+"""Seconds for a thread to end whose socket was just shut down."""
 
 
 class RedisServers:
@@ -70,11 +60,8 @@ class RedisServers:
         return self._servers[target]
 
     async def addresses(self, target: Target) -> Sequence[Address]:
-        """Return where `target` listens."""
-        addresses = await self._resolver.resolve(target.host, target.port)
-        if not addresses:
-            raise ProbeError("name_not_resolved", f"The name {target.host} has no address.")
-        return addresses
+        """Return where `target` listens, one address at least."""
+        return await self._resolver.resolve(target.host, target.port)
 
     def close(self) -> None:
         """End every command, close every connection and let the threads end; later commands fail."""
