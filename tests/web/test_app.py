@@ -62,7 +62,9 @@ async def test_options_names_the_methods(site, autojump_clock, path):
     assert "content-length" not in answer.headers  # RFC 9110, section 8.6
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "FROB"])
+@pytest.mark.parametrize(
+    "method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "FROB", "get", "head", "Options"]
+)
 @pytest.mark.parametrize("path", PATHS)
 async def test_other_methods_are_405_with_allow(site, autojump_clock, method, path):
     [answer] = await site.ask(f"{method} {path} HTTP/1.1".encode() + CLOSE)

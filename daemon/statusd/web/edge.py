@@ -42,6 +42,9 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Asgi: TypeAlias = Callable[[Any, Callable[[], Awaitable[Any]], Send], Awaitable[None]]
 Address: TypeAlias = tuple[str, int] | None
 
+UNKNOWN: Final = b"UNKNOWN"
+"""Stands for a method that is not written in capitals: no such one is served."""
+
 QUEUE: Final = 10
 """Messages of a request that wait for the application before the connection stops reading."""
 
@@ -213,7 +216,8 @@ class _Protocol(H11Protocol):
         """Switch to no other protocol: nobody needs h2c here, and it has two ways to end the server."""
 
     async def _create_stream(self, request: h11.Request) -> None:
-        method = request.method.upper()
+        # Methods are case-sensitive (RFC 9110, section 9.1), and further on all are written in capitals.
+        method = request.method if request.method.isupper() else UNKNOWN
         target = origin_form(method, request.target)
         status = refusal(request.http_version, dict(request.headers))
         if status or target is None:
