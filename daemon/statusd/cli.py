@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from statusd import __version__
@@ -40,37 +40,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="statusd", description="Status aggregator daemon for hosts that run AI inference services."
+        prog="statusd",
+        description="Status aggregator daemon for hosts that run AI inference services.",
+        epilog="Exit codes: 0; 1 a fault; 2 wrong usage; 78 a mistake in the configuration.",
     )
     parser.add_argument("--version", action="version", version=f"statusd {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="run the daemon in the foreground")
+    run = _add(commands, "run", _run, "run the daemon in the foreground, until SIGTERM or SIGINT")
     _add_config(run)
     run.add_argument(
-        "--bind", action="append", metavar="ADDR", help="listen here instead of [http] bind; repeatable"
+        "--bind",
+        action="append",
+        metavar="ADDR",
+        help="listen here instead of [http] bind, such as 127.0.0.1:8000 or unix:/run/x.sock; repeatable",
     )
-    run.set_defaults(command=_run)
 
-    demo = commands.add_parser("demo", help="run the daemon against embedded upstreams that change over time")
+    demo = _add(
+        commands,
+        "demo",
+        _demo,
+        "run the daemon against embedded upstreams that change over time, until Ctrl-C",
+    )
     demo.add_argument("--bind", metavar="ADDR", help="listen here instead of 127.0.0.1:8000")
-    demo.set_defaults(command=_demo)
 
-    check = commands.add_parser("check", help="report every mistake in a configuration")
-    check.add_argument("file", nargs="?", metavar="FILE", help="default: what `run` would use")
+    check = _add(
+        commands, "check", _check, "report every mistake in a configuration, and every fault of what it names"
+    )
+    check.add_argument(
+        "file", nargs="?", metavar="FILE", help="the configuration; default: what `run` would use"
+    )
     _add_json(check)
-    check.set_defaults(command=_check)
 
-    probe = commands.add_parser("probe", help="probe one source once, and explain it")
+    probe = _add(
+        commands,
+        "probe",
+        _probe,
+        "probe one source once, without a daemon, and show what was sent (>), what came back (<), what was waited "
+        "for (*), and the report; exits with 0 when the source is ok, else with 1",
+    )
     probe.add_argument("source", metavar="SOURCE", help="a name from [sources]")
     _add_config(probe)
     _add_json(probe)
-    probe.set_defaults(command=_probe)
 
-    plugins = commands.add_parser("plugins", help="list the installed plugins")
+    plugins = _add(
+        commands,
+        "plugins",
+        _plugins,
+        "list the installed plugins, what each registers, and why one cannot be loaded",
+    )
     _add_config(plugins)
     _add_json(plugins)
-    plugins.set_defaults(command=_plugins)
+    return parser
+
+
+def _add(
+    commands: Any, name: str, command: Callable[[argparse.Namespace], int], what: str
+) -> argparse.ArgumentParser:
+    brief = what.partition(",")[0]
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=brief, description=f"{what[0].upper()}{what[1:]}."
+    )
+    parser.set_defaults(command=command)
     return parser
 
 
@@ -78,7 +109,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="default: $STATUSD_CONFIG, then /etc/statusd/statusd.toml, then the built-in one",
+        help="the configuration; default: $STATUSD_CONFIG, then /etc/statusd/statusd.toml, then the built-in one",
     )
 
 

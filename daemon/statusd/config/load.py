@@ -122,7 +122,7 @@ _PROBLEMS: Final = {
 
 
 def _unreadable(path: str, problem: str, remedy: str) -> ConfigError:
-    return ConfigError([Mistake(path, f"{problem}; {remedy}")], path)
+    return ConfigError([Mistake("", f"{problem}; {remedy}")], path)
 
 
 def _parse(text: str, origin: str) -> dict[str, Any]:

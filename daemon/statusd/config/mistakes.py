@@ -14,7 +14,7 @@ class Mistake:
     """One thing that is wrong in a configuration.
 
     Attributes:
-        path: where, as in ``sources.queue.interval`` or ``line 3, column 5``.
+        path: where, as in ``sources.queue.interval`` or ``line 3, column 5``; ``""`` for the file as a whole.
         message: what is wrong, with the value where it cannot be secret, and the remedy.
     """
 
@@ -22,7 +22,7 @@ class Mistake:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
+        return f"{self.path}: {self.message}" if self.path else self.message
 
 
 class ConfigError(StatusdError):
