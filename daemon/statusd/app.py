@@ -12,7 +12,7 @@ import trio
 from statusd.building import Daemon, Plan, build
 from statusd.model.report import Report
 from statusd.runtime.hub import ChangeListener, Statement
-from statusd.runtime.lag import LagWatch
+from statusd.runtime.lag import SOURCE_TASK, LagWatch
 from statusd.runtime.schedule import Schedule
 from statusd.runtime.supervisor import Supervisor
 from statusd.web.app import create_app
@@ -104,7 +104,7 @@ async def _start_sources(daemon: Daemon, nursery: trio.Nursery) -> None:
         if built.prober is not None
     ]
     for supervisor in supervisors:
-        nursery.start_soon(supervisor.run, name=f"source {supervisor.prober.name}")
+        nursery.start_soon(supervisor.run, name=f"{SOURCE_TASK}{supervisor.prober.name}")
     with trio.move_on_after(FIRST_CHANCE):
         for supervisor in supervisors:
             await supervisor.has_reported.wait()

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from statusd import Payload, Report, SourceInfo, Status
 from statusd.model.tree import walk
-from statusd.runtime.clock import TrioClock
 from statusd.runtime.hub import Hub, Observation, Statement, Tracked, pending
 from tests.model.strategies import reports
+from tests.runtime.clocks import TrioClock
 
 
 def tracked(name, *, models=(), required=True, first=None):
@@ -31,10 +31,23 @@ class Running:
         return self.hub.snapshot
 
 
+@attrs.define
+class SetClock:
+    """A wall clock that somebody sets."""
+
+    wall: float = 1_800_000_000.0
+
+    def now(self):
+        return self.wall
+
+    def monotonic(self):
+        return trio.current_time()
+
+
 @pytest.fixture
 def start(nursery):
-    async def begin(sources, models=None, statements=()):
-        running = Running(Hub(sources, models or {}, statements=statements, clock=TrioClock()))
+    async def begin(sources, models=None, statements=(), clock=None):
+        running = Running(Hub(sources, models or {}, statements=statements, clock=clock or TrioClock()))
         running.hub.listen(running.take)
         await nursery.start(running.hub.run)
         return running
@@ -120,6 +133,25 @@ async def test_a_reading_past_its_lifetime_is_stale_and_loses_its_payload(start,
         assert (snapshot.find(path).status, snapshot.find(path).reason) == (Status.UNKNOWN, "stale")
     assert snapshot.find("sources/a").payload is None
     assert snapshot.find("models/m").facts["candidates"][0]["label"] == ""
+
+
+@pytest.mark.parametrize("leap", [-1e9, -60.0, 60.0, 1e9])
+async def test_setting_the_wall_clock_changes_neither_the_order_of_revisions_nor_any_lifetime(
+    start, autojump_clock, leap
+):
+    clock = SetClock()
+    running = await start([tracked("a")], clock=clock)
+    await running.observe("a", Report.ok(), lifetime=8.0)
+    clock.wall += leap
+    await running.observe("a", Report.down("refused"), lifetime=8.0)
+    clock.wall -= 2 * leap
+    await trio.sleep(7.9)
+    assert running.hub.snapshot.find("sources/a").reason == "refused"
+    await trio.sleep(0.2)
+    assert running.hub.snapshot.find("sources/a").reason == "stale"
+    revisions = [revision for revision, _ in running.transitions]
+    assert len(revisions) == 3
+    assert revisions == sorted(set(revisions))
 
 
 async def test_a_new_report_renews_the_lifetime(start, autojump_clock):

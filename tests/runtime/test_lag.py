@@ -5,8 +5,8 @@ import trio
 
 from statusd import Status
 from statusd.runtime import lag
-from statusd.runtime.clock import TrioClock
 from statusd.runtime.hub import Hub
+from tests.runtime.clocks import TrioClock
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ THRESHOLD: Final = 0.25
 REMEMBER: Final = 60.0
 """Seconds for which the node stays degraded after the last blocking step."""
 PATH: Final = "daemon/loop"
+SOURCE_TASK: Final = "source "
+"""How the name of a task that supervises a source begins; the source's own name follows."""
 FINE: Final = Report.ok(message="The event loop runs freely.")
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ def culprit_of(task: trio.lowlevel.Task) -> str:
     """Return the name of the nearest task above `task`, itself included, that statusd named after a source."""
     current: trio.lowlevel.Task | None = task
     while current is not None:
-        if current.name.startswith("source "):
+        if current.name.startswith(SOURCE_TASK):
             return current.name
         nursery = current.parent_nursery
         current = nursery.parent_task if nursery is not None else None

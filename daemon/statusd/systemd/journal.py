@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
 NOTICE: Final = 25
-"""The level of what is normal but significant: a transition to `ok`, the daemon being ready."""
+"""The level of what is normal but significant, as syslog(3) has it and logging does not."""
 
 LINE_LIMIT: Final = 8_000
 """Characters of a line at most; journald breaks lines over 48 KiB, and the rest would lose its prefix."""

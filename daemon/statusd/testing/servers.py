@@ -174,7 +174,7 @@ class CannedServer(Upstream):
     def respond(self, request: Request) -> Response:
         """Answer from the table; 404 for the rest."""
         path = request.path.removeprefix(self.prefix)
-        answers = dict(self.kind.well) if self.is_well else dict(self.kind.well) | dict(self.kind.unwell)
+        answers = {**self.kind.well, **({} if self.is_well else self.kind.unwell)}
         return answers.get(path, Response(status=404, content_type=None))
 
     @property
