@@ -7,7 +7,7 @@ import trio.testing
 
 from statusd import Sink, Snapshot, Status, Transition
 from statusd.model.tree import Node
-from statusd.runtime.sinks import QUEUE, SinkRunner, as_line, log_transitions
+from statusd.runtime.sinks import PARTS, QUEUE, SinkRunner, as_line, log_transitions
 
 SNAPSHOT = Snapshot(root=Node(status=Status.OK), revision=1, version=1, at=0.0)
 
@@ -120,6 +120,20 @@ async def test_a_sink_that_hangs_loses_the_oldest_and_never_holds_the_hub(nurser
 )
 def test_a_transition_is_one_line(changes, line):
     assert as_line(transition(**changes)) == line
+
+
+def test_of_a_thousand_parts_the_first_are_named_and_the_others_counted(caplog):
+    caplog.set_level(logging.INFO)
+    parts = [transition(path=f"sources/tk/readers/{number}") for number in range(1000)]
+    log_transitions(SNAPSHOT, (*parts, transition(path="sources/tk"), transition(path="")))
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == PARTS + 3
+    assert lines[PARTS - 1].startswith(f"sources/tk/readers/{PARTS - 1}: ")
+    assert lines[PARTS:] == [
+        "sources/tk: ok -> down (refused): Nothing listens there.",
+        "statusd: ok -> down (refused): Nothing listens there.",
+        f"sources/tk: {1000 - PARTS} more parts changed",
+    ]
 
 
 def test_what_counts_in_no_rollup_is_information(caplog):

@@ -16,6 +16,8 @@ from statusd.plugin.contracts import Sink
 
 QUEUE: Final = 1000
 """Transitions that wait for a slow sink; beyond it the oldest are dropped."""
+PARTS: Final = 20
+"""Lines that one report may cause about the parts of its source: an upstream must not be able to fill the disk."""
 log = logging.getLogger(__name__)
 transitions_log = logging.getLogger("statusd.transitions")
 
@@ -29,9 +31,25 @@ _LEVELS: Final = {
 
 
 def log_transitions(_snapshot: Snapshot, transitions: tuple[Transition, ...]) -> None:
-    """Write one line a transition; what counts in no rollup is never more than information."""
+    """Write one line a transition; what counts in no rollup is never more than information.
+
+    Of a source's parts, whose number an upstream decides, the first ones are named and the others counted.
+    """
+    parts = [transition for transition in transitions if _is_part(transition)]
+    unnamed = {id(part) for part in parts[PARTS:]}
     for transition in transitions:
-        transitions_log.log(_level(transition), "%s", as_line(transition))
+        if id(transition) not in unnamed:
+            transitions_log.log(_level(transition), "%s", as_line(transition))
+    if unnamed:
+        transitions_log.info("%s: %d more parts changed", _source_of(parts[-1]), len(unnamed))
+
+
+def _is_part(transition: Transition) -> bool:
+    return transition.path.startswith("sources/") and transition.path.count("/") > 1
+
+
+def _source_of(part: Transition) -> str:
+    return "/".join(part.path.split("/")[:2])
 
 
 def _level(transition: Transition) -> int:
