@@ -6,7 +6,7 @@ import time
 import attrs
 import trio
 
-from statusd import Payload, Report, Source, View, hookimpl
+from statusd import Payload, Report, Source, View, hookimpl, option
 
 RELEASE = threading.Event()
 """Lets the blocked threads go when the tests end."""
@@ -22,6 +22,27 @@ def cycle():
 class RaisesInConstructor(Source):
     def __attrs_post_init__(self):
         raise RuntimeError("constructor")
+
+    async def probe(self):
+        return Report.ok()
+
+
+@attrs.frozen(kw_only=True)
+class ExitsInConstructor(Source):
+    def __attrs_post_init__(self):
+        raise SystemExit(3)
+
+    async def probe(self):
+        return Report.ok()
+
+
+@attrs.frozen(kw_only=True)
+class ExitsInValidator(Source):
+    key: str = option("", help="A key.")
+
+    @key.validator
+    def _exit(self, _attribute, _value):
+        raise SystemExit(3)
 
     async def probe(self):
         return Report.ok()
@@ -97,6 +118,8 @@ class BlocksTheLoop(Source):
 
 SOURCES = {
     "raises_in_constructor": (RaisesInConstructor, {"plugin_failed"}),
+    "exits_in_constructor": (ExitsInConstructor, {"plugin_failed"}),
+    "exits_in_validator": (ExitsInValidator, {"plugin_failed"}),
     "raises_in_probe": (RaisesInProbe, {"plugin_failed"}),
     "exits_in_probe": (ExitsInProbe, {"plugin_failed"}),
     "awaits_for_ever": (AwaitsForEver, {"timeout"}),

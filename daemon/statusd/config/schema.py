@@ -74,8 +74,8 @@ def structure(
 ) -> dict[str, Any]:
     """Return the keyword arguments for `cls` from `table`; what is wrong goes into `findings`.
 
-    The validator of each field runs, and ``__attrs_post_init__`` as far as it needs nothing else: the class itself is
-    constructed later, with what the daemon hands to it.
+    Every validator runs; then, where nothing is wrong, the constructor, with None for what only the daemon can hand
+    over. The daemon constructs the class again, with all of it.
 
     Args:
         cls: an attrs class whose fields are declared by `statusd.option`.
@@ -102,7 +102,7 @@ def structure(
     is_whole = len(findings.mistakes) == before
     _validate(instance, keys, table, path, findings, is_whole=is_whole)
     if is_whole and len(findings.mistakes) == before and not findings.faults:
-        _finish(instance, table, path, findings)
+        _expect_options_fit(cls, {**(internal or {}), **options}, table, path, findings)
     return {name: value for name, value in options.items() if value is not BROKEN}
 
 
@@ -118,7 +118,7 @@ def _expect_known(
 def _annotations(cls: type) -> dict[str, Any]:
     try:
         return typing.get_type_hints(cls, include_extras=True)
-    except Exception as error:  # noqa: BLE001  # containment: annotations are a plugin's code, evaluated here
+    except BaseException as error:  # noqa: BLE001  # containment: annotations are a plugin's code, evaluated here
         raise _fault(
             cls,
             f"has annotations that cannot be resolved ({type(error).__name__}); "
@@ -171,23 +171,23 @@ def _validate(
             findings.mistake(below(path, key.name), _about(key, written, message))
 
 
-def _finish(instance: Any, table: Mapping[str, object], path: str, findings: Findings) -> None:
-    """Let the class say whether its options go together."""
-    post_init = getattr(instance, "__attrs_post_init__", None)
-    if post_init is None:
-        return
+def _expect_options_fit(
+    cls: type, arguments: Mapping[str, Any], table: Mapping[str, object], path: str, findings: Findings
+) -> None:
+    """Construct `cls` for once, so that what it has against its options stands among the other mistakes."""
+    later = {key.alias: None for key in attrs.fields(cls) if key.metadata.get(INTERNAL)}
     try:
-        post_init()
+        cls(**{**later, **arguments})
     except OptionError as error:
         findings.mistake(below(path, error.option), _as_written(error.message, table))
-    except Exception:  # noqa: BLE001, S110  # it wants what only the daemon hands over: its construction decides
+    except BaseException:  # noqa: BLE001, S110  # it wants what only the daemon hands over: its construction decides
         pass
 
 
 def _made(cls: type, attribute: attrs.Attribute[Any], default: Any, instance: object) -> Any:
     try:
         return default.factory(instance) if default.takes_self else default.factory()
-    except Exception as error:  # noqa: BLE001  # containment: a plugin's default is a plugin's code
+    except BaseException as error:  # noqa: BLE001  # containment: a plugin's default is a plugin's code
         raise _fault(cls, f"cannot make the default of {attribute.name} ({type(error).__name__})") from None
 
 
@@ -198,7 +198,7 @@ def _objection(instance: Any, attribute: attrs.Attribute[Any], *, is_whole: bool
         validator(instance, attribute, getattr(instance, attribute.name))
     except (ValueError, TypeError) as error:
         return _message(error)
-    except Exception as error:  # noqa: BLE001  # containment: validators are a plugin's code
+    except BaseException as error:  # noqa: BLE001  # containment: validators are a plugin's code
         if not is_whole:
             return None  # it may have missed the value of another key, which has a mistake of its own
         raise _fault(type(instance), f"cannot validate {attribute.name} ({type(error).__name__})") from None
