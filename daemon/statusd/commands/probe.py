@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -117,7 +118,22 @@ async def _reports(built: BuiltSource) -> tuple[Report, ...]:
     if built.prober is None:
         return built.first
     built.trace.is_recording = True
-    return await built.prober.probe()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_cancel_on_ctrl_c, nursery.cancel_scope)
+        reports = await built.prober.probe()
+        nursery.cancel_scope.cancel()
+        return reports
+    raise KeyboardInterrupt
+
+
+async def _cancel_on_ctrl_c(
+    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Cancel `scope` at Ctrl-C: inside a probe its exception would be taken for a fault of the plugin."""
+    with trio.open_signal_receiver(signal.SIGINT) as received:
+        task_status.started()
+        async for _number in received:
+            scope.cancel()
 
 
 def _report_json(report: Report) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from statusd.systemd.notify import Notifier
 
 HARD_STOP: Final = 4.5
 """Seconds after the first signal at which a plugin that cannot be cancelled no longer keeps the process."""
+LEFT_THREADS: Final = 0.5
+"""Seconds after the daemon has stopped for which threads that plugins started may still run."""
 READY_TRIES: Final = 50
 READY_PAUSE: Final = 0.1
 """Seconds between two tries to tell systemd."""
@@ -38,6 +40,12 @@ log = logging.getLogger(__name__)
 
 def run(config: str | None, bind: Sequence[str] | None, environ: Mapping[str, str]) -> int:
     """Run the daemon until SIGTERM or SIGINT; return the exit code."""
+    code = _run(config, bind, environ)
+    _leave_threads(code)
+    return code
+
+
+def _run(config: str | None, bind: Sequence[str] | None, environ: Mapping[str, str]) -> int:
     redactor = Redactor()
     configure_logging(environ, redact=redactor)
     log_uncaught_exceptions()
@@ -73,6 +81,26 @@ def _begin_to_stop(notifier: Notifier) -> None:
 def _stop_hard() -> NoReturn:
     log.critical("a task does not end within %g s of the signal; the process ends without it", HARD_STOP)
     os._exit(1)
+
+
+def _leave_threads(code: int) -> None:
+    """See to it that the process ends soon: Python would wait for every thread that a plugin left behind."""
+    left = [
+        thread.name
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread() and not thread.daemon
+    ]
+    if left:
+        timer = threading.Timer(LEFT_THREADS, _end_without, (left, code))
+        timer.daemon = True
+        timer.start()
+
+
+def _end_without(threads: Sequence[str], code: int) -> NoReturn:
+    log.warning(
+        "threads that plugins started do not end (%s); the process ends without them", ", ".join(threads)
+    )
+    os._exit(code)
 
 
 async def _ready_when_started(
