@@ -162,7 +162,7 @@ def _plugins(options: argparse.Namespace) -> int:
 
 
 def _quiet_logging() -> Redactor:
-    """Let warnings and tracebacks of plugins through, on standard error; return what masks the secrets in them."""
+    """Let what plugins log and their tracebacks through, on standard error; return what masks the secrets in them."""
     import logging
 
     from statusd.systemd.journal import configure_logging, log_uncaught_exceptions
@@ -170,6 +170,9 @@ def _quiet_logging() -> Redactor:
     redactor = Redactor()
     configure_logging(os.environ, redact=redactor, level=logging.WARNING)
     log_uncaught_exceptions()
+    for name in ("statusd.building", "statusd.plugin.loading"):
+        # Without a traceback, it is what the command prints itself.
+        logging.getLogger(name).addFilter(lambda record: record.exc_info is not None)
     return redactor
 
 

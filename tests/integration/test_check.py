@@ -85,14 +85,14 @@ def test_check_says_ok_with_0_and_in_json(config):
     path = config('[sources.mock]\nplugin = "mock"\n[models]\nmock = "mock"\n')
     done = statusd("check", path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{path}: ok (1 sources, 1 models)\n"
+    assert done.stdout == f"{path}: ok (1 source, 1 model)\n"
     told = json.loads(statusd("check", "--json", path).stdout)
     assert told == {
         "origin": path,
         "ok": True,
         "mistakes": [],
         "faults": [],
-        "summary": "1 sources, 1 models",
+        "summary": "1 source, 1 model",
     }
 
 
@@ -227,3 +227,32 @@ def test_what_a_terminal_cannot_show_is_escaped_and_json_stays_json(config):
 def test_facts_are_shown_as_json(config):
     path = config('[sources.s]\nplugin = "local"\nfiles = ["/nowhere"]\n')
     assert 'fact unmet: ["files/%2Fnowhere"]' in statusd("probe", "s", "--config", path).stdout
+
+
+def test_a_file_of_authorities_that_cannot_be_used_is_a_fault_of_the_surroundings(config, tmp_path):
+    (tmp_path / "empty.pem").touch()
+    path = config(
+        f"""
+[sources.a]
+plugin = "http"
+url = "https://127.0.0.1"
+ca_file = "{tmp_path}/absent.pem"
+[sources.b]
+plugin = "redis_queue"
+url = "rediss://127.0.0.1"
+ca_file = "{tmp_path}/empty.pem"
+"""
+    )
+    done = statusd("check", path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"sources.a.ca_file: {tmp_path}/absent.pem cannot be read" in done.stdout
+    assert f"sources.b.ca_file: {tmp_path}/empty.pem holds no certificate" in done.stdout
+    assert "starts, with faults around it (2 findings)" in done.stdout
+
+
+def test_what_a_command_prints_is_not_logged_beside_it(config):
+    path = config('[sources.s]\nplugin = "none_such"\n')
+    for arguments in (("check", path), ("probe", "s", "--config", path)):
+        done = statusd(*arguments)
+        assert (done.returncode, done.stderr) == (1, "")
+        assert 'No plugin "none_such" is installed' in done.stdout

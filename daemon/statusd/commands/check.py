@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any, Final
 
 import attrs
@@ -14,12 +14,13 @@ from statusd.config.load import read
 from statusd.config.mistakes import ConfigError, Mistake
 from statusd.errors import ProbeError, StartError
 from statusd.net.names import Resolver
+from statusd.net.tls import client_context
 from statusd.plugin.contracts import Source
 from statusd.redaction import Redactor
 from statusd.values import Url
 
 LOOKUP: Final = 5.0
-"""Seconds for all host names together."""
+"""Seconds for all host names together, and for a file of certificate authorities."""
 
 
 @attrs.define(kw_only=True)
@@ -98,16 +99,36 @@ async def _examine(planned: Plan, findings: Findings) -> None:
         is_new = not any(one == path or one.startswith(f"{path}.") for one in known)
         if built.prober is None and built.first[0].reason != "not_configured" and is_new:
             findings.faults.append(Mistake(path, built.first[0].message))
-    urls = [
-        (f"sources.{built.config.name}.{key}", url)
+    sources = {
+        f"sources.{built.config.name}": built.prober.source
         for built in daemon.sources
         if built.prober is not None
-        for key, url in urls_of(built.prober.source)
-    ]
+    }
+    urls = [(f"{path}.{key}", url) for path, source in sources.items() for key, url in urls_of(source)]
     findings.faults += await _unresolved(urls)
-    models = len(configuration.models)
-    findings.summary = f"{len(configuration.sources)} sources, {models} models"
+    for path, source in sources.items():
+        findings.faults += await _useless_authorities(path, source)
+    findings.summary = f"{_count(configuration.sources, 'source')}, {_count(configuration.models, 'model')}"
     await daemon.net.aclose()
+
+
+def _count(things: Sized, what: str) -> str:
+    return f"{len(things)} {what}{'s' if len(things) != 1 else ''}"
+
+
+async def _useless_authorities(path: str, source: Source) -> list[Mistake]:
+    """Return a fault where the file of certificate authorities cannot be used."""
+    ca_file = getattr(source, "ca_file", "")
+    if not ca_file or not isinstance(ca_file, str):
+        return []
+    try:
+        with trio.fail_after(LOOKUP):
+            await client_context(ca_file)
+    except ProbeError as error:
+        return [Mistake(f"{path}.ca_file", error.message)]
+    except trio.TooSlowError:
+        return [Mistake(f"{path}.ca_file", f"{ca_file} was not read within {LOOKUP:g} s.")]
+    return []
 
 
 async def _unresolved(urls: list[tuple[str, Url]]) -> list[Mistake]:
