@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from statusd.errors import StartError
+from statusd.net.names import Resolver
 from statusd.net.redis import RedisServers
 from statusd.net.trace import Trace
 from statusd.testing.redis_binary import find_server, supports_tls
@@ -89,7 +90,7 @@ class RedisServer:
         self._binary = binary
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._client = RedisServers(_NoResolver())
+        self._client = RedisServers(Resolver())  # never asked: it connects by the Unix socket
         self.port = 0
         """The TCP port on 127.0.0.1; the same over a `restart`."""
 
@@ -257,11 +258,6 @@ class RedisServer:
         except OSError:
             return "nothing"
         return " / ".join(log.strip().splitlines()[-2:])
-
-
-class _NoResolver:
-    async def resolve(self, host: str, port: int) -> list[tuple[int, Any]]:
-        raise AssertionError(f"a Unix socket has no name to resolve, not {host}:{port}")
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
