@@ -25,6 +25,8 @@ WEBSOCKET: Final = {"http": "ws", "https": "wss"}
 PORTS: Final = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 
 _KEY: Final = ("unauthorized", "the server wants a key, or another one")
+_FAILED: Final = ("unexpected_answer", "it failed, and its own log knows why")
+_NO_WEBSOCKET: Final = ("unexpected_answer", "correct the URL, or another kind of server listens there")
 _REFUSALS: Final = {401: _KEY, 403: _KEY, 503: ("unavailable", "it is not available")}
 
 
@@ -92,9 +94,7 @@ class DirectWsSource(Source):
         code = await self.context.websocket.handshake(self.url.with_scheme(scheme), ca_file=self.ca_file)
         if code == 101:
             return Report.ok(message="The server opened a WebSocket.", facts={"answer": code})
-        reason, remedy = _REFUSALS.get(
-            code, ("unexpected_answer", "correct the URL, or another kind of server listens there")
-        )
+        reason, remedy = _REFUSALS.get(code, _FAILED if code >= 500 else _NO_WEBSOCKET)
         raise ProbeError(
             reason, f"{self.url.bare} answered the WebSocket handshake with {code}, not 101: {remedy}."
         )

@@ -60,7 +60,10 @@ class Listing:
         """
         models, statuses = document.get("models"), document.get("statuses")
         if not isinstance(models, list) and not isinstance(statuses, list):
-            raise ProbeError("unexpected_answer", "The answer is a JSON object without a list of models.")
+            raise ProbeError(
+                "unexpected_answer",
+                "The answer is a JSON object without a list of models: another kind of server listens there.",
+            )
         if any(isinstance(listed, list) and len(listed) > MAX_LISTED for listed in (models, statuses)):
             raise ProbeError("too_large", f"The server lists more than {MAX_LISTED} models.")
         entries = (

@@ -146,7 +146,10 @@ def verdict(findings: Findings) -> Report:
             "null_status", "The server answers with status: null, whose meaning is not documented."
         )
     if not findings.shape:
-        return Report.unknown("unexpected_answer", "The answer is a JSON object without any map of readers.")
+        return Report.unknown(
+            "unexpected_answer",
+            "The answer is a JSON object without any map of readers: is it a Takeoff server?",
+        )
     if live:
         return Report.degraded("some_dead", message) if dead else Report.ok("ok", message)
     if findings.unreadable:

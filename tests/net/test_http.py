@@ -138,6 +138,22 @@ async def test_a_new_connection_that_dies_is_not_tried_again(serve, client):
     assert server.accepted == 1
 
 
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut"])
+async def test_hanging_up_has_one_sentence_however_the_connection_ends(serve, client, begun):
+    async def script(server, stream):
+        await server.read_request(stream)
+        if begun:
+            await stream.send_all(begun)
+        if server.accepted == 2:
+            stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    server = await serve(script)
+    messages = {(await refusal(client, url_of(server))).message for _ in range(2)}
+    assert messages == {
+        f"{url_of(server).authority} hung up before its answer was complete: its own log may know why."
+    }
+
+
 async def test_a_kept_connection_that_breaks_in_the_answer_is_not_tried_again(serve, client):
     async def script(server, stream):
         await server.read_request(stream)

@@ -103,6 +103,16 @@ async def test_a_handshake_is_good_only_with_101(code: int, reason: str):
     assert not context.http.asked
 
 
+@pytest.mark.parametrize(
+    ("code", "remedy"), [(200, "correct the URL"), (500, "its own log"), (503, "not available")]
+)
+async def test_a_refused_handshake_has_the_remedy_of_its_code(code: int, remedy: str):
+    context = flashhead()
+    context.websocket.answer = code
+    with pytest.raises(ProbeError, match=remedy):
+        await source(context, check="handshake").probe()
+
+
 async def test_a_refused_handshake_says_who_answered_and_the_remedy():
     context = flashhead()
     context.websocket.answer = 404

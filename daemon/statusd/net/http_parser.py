@@ -14,6 +14,7 @@ from statusd.net.limits import (
     MAX_INFORMATIONAL,
     max_wire_bytes,
 )
+from statusd.net.oserrors import hung_up
 
 _BODYLESS: Final = frozenset({204, 304})  # RFC 9110, section 6.4.1
 
@@ -105,17 +106,8 @@ class ResponseParser:
         """
         if self.has_head and not self._ends_itself:
             self.is_complete = True
-        if self.is_complete:
-            return
-        if not self.has_begun:
-            raise ProbeError(
-                "connection_lost",
-                f"{self._where} closed the connection without an answer: its own log may know why.",
-            )
-        raise ProbeError(
-            "connection_lost",
-            f"{self._where} closed the connection in the middle of its answer: its own log may know why.",
-        )
+        if not self.is_complete:
+            raise hung_up(self._where)
 
     def dispose(self) -> None:
         """Let go of the parser, which holds this object, so that no cycle is left to the garbage collector."""

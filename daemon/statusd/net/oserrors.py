@@ -13,7 +13,7 @@ _REFUSED: Final = (
 )
 _LOST: Final = (
     "connection_lost",
-    "{where} broke the connection before the answer was complete: its own log may know why.",
+    "{where} hung up before its answer was complete: its own log may know why.",
 )
 _UNREACHABLE: Final = (
     "unreachable",
@@ -66,6 +66,15 @@ def os_error(error: OSError, where: str) -> ProbeError:
         return ProbeError(reason, sentence.format(where=where))
     name = errno.errorcode.get(error.errno or 0, "an unnamed error")
     return ProbeError("connection_lost", f"The connection to {where} failed: the system reports {name}.")
+
+
+def hung_up(where: str) -> ProbeError:
+    """Return what the end of a connection to `where` means before the answer is complete.
+
+    One sentence for an orderly end and a reset: which of the two it is may change from probe to probe.
+    """
+    reason, sentence = _LOST
+    return ProbeError(reason, sentence.format(where=where))
 
 
 def most_telling(failures: list[ProbeError]) -> ProbeError:

@@ -17,6 +17,7 @@ from statusd.net.greeting import Greeting
 from statusd.net.http_request import TLS_SCHEMES, endpoint_of, masked, request_fields, target
 from statusd.net.limits import CLOSE_WAIT, MAX_CLOSING_BYTES, MAX_HEAD_BYTES, MAX_INFORMATIONAL
 from statusd.net.names import Resolver
+from statusd.net.oserrors import hung_up
 from statusd.net.streams import Connection, open_connection
 from statusd.net.tls import tls_target
 from statusd.net.trace import Trace
@@ -110,10 +111,7 @@ class _Session:
         while True:
             data = await self._receive()
             if not data:
-                raise ProbeError(
-                    "connection_lost",
-                    f"{where} closed the connection without an answer: its own log may know why.",
-                )
+                raise hung_up(where)
             greeting.take(data)
             room = MAX_HEAD_BYTES - self._head
             self._head += len(data)
