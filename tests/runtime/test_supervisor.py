@@ -41,10 +41,10 @@ async def run(prober, schedule, seconds):
 async def test_it_probes_at_its_pace_and_reports_each_time(autojump_clock):
     prober = SlowProber()
     supervisor, seen = await run(prober, Schedule(interval=2.0, timeout=2.0, ttl=8.0), 60)
-    assert 28 <= len(seen) <= 33
+    assert 29 <= len(seen) <= 36
     assert supervisor.has_reported.is_set()
     gaps = [after - before for before, after in zip(prober.began[1:], prober.began[2:], strict=False)]
-    assert all(1.88 <= gap <= 2.14 for gap in gaps)
+    assert all(1.78 <= gap <= 2.0001 for gap in gaps)
 
 
 async def test_a_slow_upstream_is_never_probed_twice_at_once_nor_caught_up_on(autojump_clock):
@@ -61,7 +61,7 @@ async def test_a_reading_lives_until_three_intervals_and_a_timeout_after_the_nex
     prober = SlowProber(takes=0.5)
     _, seen = await run(prober, Schedule(interval=2.0, timeout=2.0, ttl=8.0), 20)
     assert all(isinstance(one, Observation) for one in seen)
-    assert all(8.0 < one.lifetime <= 8.0 + 2.0 * 1.05 + GRID for one in seen)
+    assert all(8.0 < one.lifetime <= 8.0 + 2.0 for one in seen)
 
 
 @given(paces, st.integers(0, 10_000), st.floats(0, 1e6))
@@ -71,17 +71,15 @@ def test_the_first_probe_begins_within_a_second_or_an_interval(interval, positio
 
 
 @given(paces, st.floats(0, 1e6), st.floats(0, 1000.0), st.randoms(use_true_random=False))
-def test_the_next_probe_is_always_in_the_future_and_at_most_an_interval_and_its_jitter_away(
-    interval, due, late, chance
-):
+def test_the_next_probe_is_always_in_the_future_and_at_most_an_interval_away(interval, due, late, chance):
     schedule = Schedule(interval=interval, timeout=1.0, ttl=1.0)
     now = due + late
     following = schedule.next_due(due, now, chance)
-    assert now < following <= now + interval * 1.05 + 2 * GRID
+    assert now < following <= now + max(interval, GRID) + 1e-6
 
 
 @given(paces, st.floats(0, 1e6), st.floats(0, 10.0), st.randoms(use_true_random=False))
 def test_the_second_probe_has_a_random_phase_after_the_first(interval, first, took, chance):
     schedule = Schedule(interval=interval, timeout=1.0, ttl=1.0)
     second = schedule.second_due(first, first + took, chance)
-    assert first + took < second <= first + max(interval, took + GRID) + 2 * GRID
+    assert first + took < second <= first + max(interval, took + GRID) + 1e-6
