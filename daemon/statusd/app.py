@@ -69,19 +69,18 @@ async def _run_edge(
     stop: trio.Event,
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
-    """Probe and serve until `stop`; the sources end first, then the requests in flight."""
+    """Probe and serve until `stop`; no source probes any more while the requests in flight finish."""
     addresses = [socket.address for socket in sockets]
     async with daemon.hub.inbox() as inbox:
         await inbox.send(Statement(path="daemon/listener", report=Report.ok(facts={"addresses": addresses})))
     stop_serving = trio.Event()
-    async with trio.open_nursery() as edge:
-        async with trio.open_nursery() as sources:
-            await _start_sources(daemon, sources)
-            await edge.start(partial(serve, create_app(daemon.documents), sockets, stop=stop_serving))
-            task_status.started(addresses)
-            await stop.wait()
-            sources.cancel_scope.cancel()
-        stop_serving.set()
+    async with trio.open_nursery() as edge, trio.open_nursery() as sources:
+        await _start_sources(daemon, sources)
+        await edge.start(partial(serve, create_app(daemon.documents), sockets, stop=stop_serving))
+        task_status.started(addresses)
+        await stop.wait()
+        sources.cancel_scope.cancel()
+        stop_serving.set()  # in here, for a source may refuse to end
 
 
 async def _start_sources(daemon: Daemon, nursery: trio.Nursery) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -68,7 +69,7 @@ def started(arguments, environ):
 def until(process, words):
     for line in process.stdout:
         if words in line:
-            return
+            return line
     raise AssertionError(f"it ended without: {words}")
 
 
@@ -90,9 +91,18 @@ def test_a_thread_that_a_plugin_left_behind_does_not_keep_the_process(clinging):
 
 def test_a_probe_that_cannot_be_cancelled_delays_the_stop_for_less_than_five_seconds(clinging):
     with started(*clinging(SHIELDS_ITSELF)) as process:
-        until(process, "is ready")
-        code, output, took = stop(process, signal.SIGTERM)
-    assert code == 1
+        ready = until(process, "is ready")
+        port = int(re.search(r"127\.0\.0\.1:(\d+)", ready)[1])
+        with socket.create_connection(("127.0.0.1", port)) as idle:
+            process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            assert idle.recv(1) == b""  # clients are seen off in order all the same
+            assert time.monotonic() - began < 3
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        output, _ = process.communicate(timeout=DEADLINE)
+        took = time.monotonic() - began
+    assert process.returncode == 1
     assert 4 < took < 5.5
     assert "a task does not end" in output
 
