@@ -1,9 +1,10 @@
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from statusd import segment
 from statusd.web.target import canonical, is_host, origin_form, refusal
 
 PATHS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=30).map(
@@ -54,10 +55,11 @@ def test_canonical_paths_stay_as_they_are(path):
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=8), max_size=5))
-def test_every_spelling_of_a_path_is_one_path(segments):
-    tree = "/".join(["", *(quote(segment, safe="") for segment in segments)])
-    everything = "/".join(["", *("".join(f"%{b:02x}" for b in segment.encode()) for segment in segments)])
-    sparing = "/".join(["", *(quote(segment, safe=":@!$&'()*+,;=") for segment in segments)])
+@example([".", "..", "..."])
+def test_every_spelling_of_a_path_is_the_one_of_the_tree(names):
+    tree = "/".join(["", *map(segment, names)])
+    everything = "/".join(["", *("".join(f"%{b:02x}" for b in name.encode()) for name in names)])
+    sparing = "/".join(["", *(quote(name, safe=":@!$&'()*+,;=") for name in names)])
     assert canonical(tree) == canonical(everything) == canonical(sparing) == tree
 
 

@@ -9,6 +9,9 @@ from urllib.parse import quote, unquote_to_bytes
 
 ASTERISK: Final = b"*"
 
+# The names . and .. stand encoded in the tree (`statusd.segment`), since clients resolve them away.
+_DOTS: Final = {".": "%2E", "..": "%2E%2E"}
+
 _ABSOLUTE: Final = re.compile(rb"https?://[^/?#]+(/[^?#]*)?(\?[^#]*)?", re.IGNORECASE)
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Za-z:.]+\]|[0-9A-Za-z._~%!$&'()*+,;=-]*)(?::[0-9]*)?")
 
@@ -68,4 +71,5 @@ def canonical(path: str) -> str:
     Args:
         path: as it stands in the request line, without the query.
     """
-    return "/".join(quote(unquote_to_bytes(segment), safe="") for segment in path.split("/"))
+    encoded = (quote(unquote_to_bytes(segment), safe="") for segment in path.split("/"))
+    return "/".join(_DOTS.get(segment, segment) for segment in encoded)
