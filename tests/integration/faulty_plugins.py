@@ -145,7 +145,7 @@ class BrokenView(View):
         raise RuntimeError(f"{path} {snapshot.revision}")
 
 
-def registering(source_type=None, view_type=None):
+def registering(source_type=None, view_type=None, sink_type=None):
     """Return the namespace of a plugin module that registers one type."""
 
     def statusd_register_sources(registry):
@@ -154,8 +154,14 @@ def registering(source_type=None, view_type=None):
     def statusd_register_views(registry):
         registry.add(view_type)
 
-    hooks = [statusd_register_sources] if source_type else [statusd_register_views]
-    return {hook.__name__: hookimpl(hook) for hook in hooks}
+    def statusd_register_sinks(registry):
+        registry.add(sink_type)
+
+    if source_type:
+        hook = statusd_register_sources
+    else:
+        hook = statusd_register_views if view_type else statusd_register_sinks
+    return {hook.__name__: hookimpl(hook)}
 
 
 def raising_at_registration():

@@ -12,7 +12,7 @@ import trio
 from tests.integration import faulty_plugins
 from tests.integration.inprocess import running
 
-from statusd import Document, View
+from statusd import Document, Sink, View
 
 ENTRY = """
 [sources.{name}]
@@ -138,21 +138,22 @@ async def test_a_view_is_failing_until_all_of_its_paths_work_again(install):
         await client.until_reason("plugins/two_paths", "ok")
 
 
-async def test_a_view_whose_constructor_raises_is_missing_and_its_plugin_says_so(install, caplog):
+@pytest.mark.parametrize(("kind", "base"), [("view", View), ("sink", Sink)])
+async def test_a_part_whose_constructor_raises_is_missing_and_its_plugin_says_so(install, caplog, kind, base):
     @attrs.frozen(kw_only=True)
-    class RaisesInConstructor(View):
+    class RaisesInConstructor(base):
         name = "raises_in_constructor"
 
         def __attrs_post_init__(self):
             raise RuntimeError("constructor")
 
-    points = install(never_built=faulty_plugins.registering(view_type=RaisesInConstructor))
+    points = install(never_built=faulty_plugins.registering(**{f"{kind}_type": RaisesInConstructor}))
     text = '[plugins]\nenabled = ["never_built"]\n' + HEALTHY.format(models="")
     async with running(text, {}, points=points) as client:
         node = await client.node("plugins/never_built")
         assert (node["status"], node["reason"]) == ("unknown", "plugin_failed")
         assert (await client.models())["mock"]["connected"]
-    assert "view raises_in_constructor: its plugin raised" in caplog.text
+    assert f"{kind} raises_in_constructor: its plugin raised" in caplog.text
 
 
 async def test_a_source_that_blocks_the_loop_is_named(install):
