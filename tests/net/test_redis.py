@@ -110,7 +110,9 @@ async def test_databases_are_told_apart_by_path_and_by_query(server, servers):
     assert await ask.execute(url(server), "GET", "k") is None
     unix = Url.parse(server.unix_url + "?db=3")
     assert await ask.execute(unix, "GET", "k") == b"three"
-    assert (await failure(ask, url(server, path="/99"))).reason == "unexpected_answer"
+    absent = await failure(ask, url(server, path="/99"))
+    assert absent.reason == "unexpected_answer"
+    assert absent.message.endswith(" has no database of that number: correct it in the URL.")
     assert "not a number" in (await failure(ask, url(server, path="/queue"))).message
 
 
@@ -123,6 +125,9 @@ async def test_what_is_asked_and_answered_is_in_the_trace(server, servers):
     assert trace.phase == f"waiting for 127.0.0.1:{server.port} to reply to HGETALL"
     assert [step.text for step in trace.steps if step.kind == "sent"][-1] == "HGETALL k"
     assert [step.text for step in trace.steps if step.kind == "received"] == ["[2] slot_occupied 1"]
+    with pytest.raises(ProbeError):
+        await servers.client(trace, 5).execute(url(server, path="/99"), "GET", "k")
+    assert trace.steps[-1].text == "-DB index is out of range"
 
 
 async def test_another_type_at_the_key_is_told_and_keeps_the_connection(server, servers):

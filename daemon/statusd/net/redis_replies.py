@@ -48,6 +48,10 @@ def refusal(error: redis.RedisError, peer: str) -> ProbeError:
         )
     if isinstance(error, exceptions.InvalidResponse):
         return ProbeError("protocol_error", f"{peer} does not answer as a Redis server does.")
+    if "DB index" in text:
+        return ProbeError(
+            "unexpected_answer", f"{peer} has no database of that number: correct it in the URL."
+        )
     if word == "WRONGTYPE":
         return ProbeError("wrong_type", f"{peer} holds another type of value under the key.")
     if isinstance(error, _UNAVAILABLE) or word == "BUSY" or "max number of clients" in text:
@@ -57,10 +61,16 @@ def refusal(error: redis.RedisError, peer: str) -> ProbeError:
     return ProbeError("unexpected_answer", f"{peer} answered with the error {word}.")
 
 
+def may_hold_secret(command: Sequence[str | bytes | int]) -> bool:
+    """Whether an argument of `command` may be a secret, which an error reply may then quote."""
+    name = command[0] if isinstance(command[0], bytes) else str(command[0]).encode("utf-8", "replace")
+    return len(command) > 1 and name.upper().split(b" ")[0] in _SECRET
+
+
 def shown(command: Sequence[str | bytes | int]) -> bytes:
     """Return `command` as text for the trace, without what may be a secret."""
     parts = [part if isinstance(part, bytes) else str(part).encode("utf-8", "replace") for part in command]
-    if parts[0].upper().split(b" ")[0] in _SECRET and len(parts) > 1:
+    if may_hold_secret(parts):
         return parts[0] + b" ***"
     return b" ".join(parts)
 

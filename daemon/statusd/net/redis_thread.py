@@ -20,7 +20,7 @@ from statusd.errors import ProbeError
 from statusd.net.limits import MAX_KEPT_AGE
 from statusd.net.oserrors import most_telling
 from statusd.net.redis_job import Address, Job, NotConnectedError, Target
-from statusd.net.redis_replies import callbacks, preview, refusal, shown
+from statusd.net.redis_replies import callbacks, may_hold_secret, preview, refusal, shown
 from statusd.net.redis_wire import Wire
 from statusd.net.trace import Trace
 from statusd.values import Secret
@@ -62,6 +62,7 @@ class Server:
         self._wire: Wire | None = None
         self._is_closing = False
         self._is_logging_in = False  # the thread's own
+        self._has_sent_secret = False  # the thread's own
         self._connection: _Connection | None = None  # the thread's own
 
     async def ask(self, job: Job) -> Any:
@@ -167,7 +168,7 @@ class Server:
         return self._converted(job.command[0], reply)
 
     def _refused(self, error: redis.RedisError) -> ProbeError:
-        text = "-(not shown: it may quote the password)" if self._is_logging_in else f"-{error}"
+        text = "-(not shown: it may quote the password)" if self._has_sent_secret else f"-{error}"
         self._received(text.encode("utf-8", "replace"))
         return refusal(error, self._target.peer)
 
@@ -251,6 +252,7 @@ class Server:
     def _sending(self, *command: str | bytes | int) -> None:
         assert self._wire is not None
         self._wire.guard.expect()
+        self._has_sent_secret = may_hold_secret(command)
         name = shown(command[:1]).decode("utf-8", "replace")
         self._note(lambda trace: trace.enter(f"waiting for {self._target.peer} to reply to {name}"))
         self._note(lambda trace: trace.sent(shown(command)))
