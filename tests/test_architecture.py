@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "runtime": BOTTOM | {"model", "plugin"},
     "config": BOTTOM | {"model", "plugin", "redaction"},
 }
-"""Wing -> what it may import besides itself; the composition (building, app, commands, cli, demo) and testing may more."""
+"""Wing -> what it may import besides itself; the composition (parts, building, app, commands, cli, demo) and testing may more."""
 ONLY_IN = {
     "quart": "web",
     "quart_trio": "web",

@@ -46,52 +46,64 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"statusd {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_run, _add_demo, _add_check, _add_probe, _add_plugins):
+        add(commands)
+    return parser
 
-    run = _add(commands, "run", _run, "run the daemon in the foreground, until SIGTERM or SIGINT")
-    _add_config(run)
-    run.add_argument(
+
+def _add_run(commands: Any) -> None:
+    parser = _add(commands, "run", _run, "run the daemon in the foreground, until SIGTERM or SIGINT")
+    _add_config(parser)
+    parser.add_argument(
         "--bind",
         action="append",
         metavar="ADDR",
         help="listen here instead of [http] bind, such as 127.0.0.1:8000 or unix:/run/x.sock; repeatable",
     )
 
-    demo = _add(
+
+def _add_demo(commands: Any) -> None:
+    parser = _add(
         commands,
         "demo",
         _demo,
         "run the daemon against embedded upstreams that change over time, until Ctrl-C",
     )
-    demo.add_argument("--bind", metavar="ADDR", help="listen here instead of 127.0.0.1:8000")
+    parser.add_argument("--bind", metavar="ADDR", help="listen here instead of 127.0.0.1:8000")
 
-    check = _add(
+
+def _add_check(commands: Any) -> None:
+    parser = _add(
         commands, "check", _check, "report every mistake in a configuration, and every fault of what it names"
     )
-    check.add_argument(
+    parser.add_argument(
         "file", nargs="?", metavar="FILE", help="the configuration; default: what `run` would use"
     )
-    _add_json(check)
+    _add_json(parser)
 
-    probe = _add(
+
+def _add_probe(commands: Any) -> None:
+    parser = _add(
         commands,
         "probe",
         _probe,
         "probe one source once, without a daemon, and show what was sent (>), what came back (<), what was waited "
         "for (*), and the report; exits with 0 when the source is ok, else with 1",
     )
-    probe.add_argument("source", metavar="SOURCE", help="a name from [sources]")
-    _add_config(probe)
-    _add_json(probe)
+    parser.add_argument("source", metavar="SOURCE", help="a name from [sources]")
+    _add_config(parser)
+    _add_json(parser)
 
-    plugins = _add(
+
+def _add_plugins(commands: Any) -> None:
+    parser = _add(
         commands,
         "plugins",
         _plugins,
         "list the installed plugins, what each registers, and why one cannot be loaded",
     )
-    _add_config(plugins)
-    _add_json(plugins)
-    return parser
+    _add_config(parser)
+    _add_json(parser)
 
 
 def _add(
@@ -170,7 +182,7 @@ def _quiet_logging() -> Redactor:
     redactor = Redactor()
     configure_logging(os.environ, redact=redactor, level=logging.WARNING)
     log_uncaught_exceptions()
-    for name in ("statusd.building", "statusd.plugin.loading"):
+    for name in ("statusd.building", "statusd.parts", "statusd.plugin.loading"):
         # Without a traceback, it is what the command prints itself.
         logging.getLogger(name).addFilter(lambda record: record.exc_info is not None)
     return redactor
