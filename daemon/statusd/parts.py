@@ -37,9 +37,14 @@ log = logging.getLogger(__name__)
 
 @attrs.define(eq=False)
 class Net:
-    """The probe clients' shared parts, and one set of clients a source."""
+    """The probe clients' shared parts, and one set of clients a source.
 
-    _resolver: Resolver = attrs.field(factory=Resolver)
+    Attributes:
+        models: ids of every configured model.
+    """
+
+    models: tuple[str, ...] = ()
+    _resolver: Resolver = attrs.field(factory=Resolver, init=False)
     _redis: RedisServers = attrs.field(init=False)
     _http: list[HttpClient] = attrs.field(factory=list, init=False)
 
@@ -55,6 +60,7 @@ class Net:
             name=config.name,
             plugin=config.plugin,
             models=config.models,
+            all_models=self.models,
             timeout=config.timeout,
             clock=clock,
             log=SourceLog(config.name),
@@ -104,10 +110,14 @@ class Builder:
     configuration: Configuration
     catalogue: Catalogue
     clock: Clock = attrs.field(factory=SystemClock)
-    net: Net = attrs.field(factory=Net)
+    net: Net = attrs.field(init=False)
     plugin_nodes: PluginNodes = attrs.field(init=False)
     _redactor: Redactor = attrs.field(init=False)
     _mistakes: list[Mistake] = attrs.field(factory=list, init=False)
+
+    @net.default
+    def _make_net(self) -> Net:
+        return Net(tuple(self.configuration.models))
 
     @plugin_nodes.default
     def _make_plugin_nodes(self) -> PluginNodes:

@@ -159,7 +159,7 @@ class HttpHealthSource(HttpSource):
             **facts_of(document, _parsed(self._preset.list_facts if self._preset else {})),
             **await self._active(),
             **bounded("listed", listed),
-            **bounded("unlisted", listed.difference(*map(self._names, self.context.models))),
+            **bounded("unlisted", listed.difference(*map(self._names, self.context.all_models))),
         }
         models = [self._held_against(model, listed, own) for model in self.context.models]
         return [attrs.evolve(own, facts=facts), *models]
@@ -168,7 +168,7 @@ class HttpHealthSource(HttpSource):
         if listed.intersection(self._names(model)):
             return Report(status=own.status, reason=own.reason, message=own.message, model=model)
         name = self.model_names.get(model, model)
-        message = f'The server does not list "{printable(name)}"; the fact "unlisted" of its source has what it does.'
+        message = f'The server does not list "{printable(name)}"; the fact "listed" of its source has what it does.'
         return Report.down("not_listed", message, model=model)
 
     async def _asked(self, model: str, own: Report) -> Report:

@@ -123,7 +123,7 @@ class OmniRtSource(HttpSource):
         facts: dict[str, Json] = {
             **bounded("listed", listing.ids),
             **bounded("connected", listing.connected),
-            **bounded("unlisted", listing.ids.difference(names.values())),
+            **bounded("unlisted", listing.ids.difference(map(_id, self.context.all_models))),
         }
         message = f"{connected} of {len(names)} configured models connected."
         models = [_model_report(model, name, listing) for model, name in names.items()]

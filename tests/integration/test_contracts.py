@@ -276,3 +276,12 @@ async def test_while_every_upstream_hangs_every_endpoint_answers_without_waiting
                 assert (await client.json("/health")) == {"status": "ok"}
             await client.until_reason("sources/omnirt", "timeout")
             await expect_problem(client, "timeout")
+
+
+async def test_what_omnirt_lists_beyond_all_of_models_is_unlisted():
+    async with OmniRT() as omnirt:
+        environ = {"OMNIRT_ENDPOINT": omnirt.url, **NO_REDIS}
+        async with running(DEFAULT, environ) as client:
+            node = await client.until_reason("sources/omnirt", "ok")
+            assert node["facts"]["unlisted"] == ["fasterliveportrait", "fasterliveportrait_video_clone"]
+            assert "quicktalk" in node["facts"]["listed"]

@@ -350,3 +350,11 @@ async def test_any_document_gives_reports_within_the_contract_or_a_probe_error(d
     assert found.keys() == {None, "a", "é", "flashtalk"}
     connected = found[None].facts["connected"]
     assert all((found[name].status is Status.OK) == (name in connected) for name in ("a", "é", "flashtalk"))
+
+
+async def test_what_another_source_serves_is_listed_and_not_unlisted():
+    asked = context({"models": ["flashtalk", "QuickTalk", "extra"]})
+    asked.all_models = (*asked.models, "quicktalk")
+    found = await probed(source(asked))
+    assert found[None].facts["listed"] == ["extra", "flashtalk", "quicktalk"]
+    assert found[None].facts["unlisted"] == ["extra"]

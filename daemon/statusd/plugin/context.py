@@ -167,6 +167,11 @@ class Context(Protocol):
         ...
 
     @property
+    def all_models(self) -> tuple[str, ...]:
+        """The ids of every model in ``[models]``, whoever serves it, in the configured order."""
+        ...
+
+    @property
     def timeout(self) -> float:
         """Seconds for a whole probe; the supervisor enforces it."""
         ...

@@ -35,6 +35,7 @@ class SourceContext:
         name: the source's name.
         plugin: its plugin's name.
         models: ids of the models it is configured to serve.
+        all_models: ids of every configured model.
         timeout: seconds for a whole probe.
         clock: the time.
         log: a logger bound to the source.
@@ -45,6 +46,7 @@ class SourceContext:
     name: str
     plugin: str
     models: tuple[str, ...]
+    all_models: tuple[str, ...]
     timeout: float
     clock: Clock
     log: SourceLog

@@ -143,6 +143,9 @@ class FakeContext:
     name: str = "example"
     plugin: str = "example"
     models: tuple[str, ...] = ()
+    all_models: tuple[str, ...] = attrs.field(
+        default=attrs.Factory(lambda self: self.models, takes_self=True)
+    )
     timeout: float = 2.0
     clock: FakeClock = attrs.field(factory=FakeClock)
     http: FakeHttp = attrs.field(factory=FakeHttp)
