@@ -168,7 +168,9 @@ class HttpHealthSource(HttpSource):
         if listed.intersection(self._names(model)):
             return Report(status=own.status, reason=own.reason, message=own.message, model=model)
         name = self.model_names.get(model, model)
-        message = f'The server does not list "{printable(name)}"; the fact "listed" of its source has what it does.'
+        message = (
+            f'The server does not list "{printable(name)}"; the fact "listed" of its source has what it does.'
+        )
         return Report.down("not_listed", message, model=model)
 
     async def _asked(self, model: str, own: Report) -> Report:

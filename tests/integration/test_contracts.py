@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.integration.inprocess import running
 
 from statusd.testing import (
     NOT_AVAILABLE,
@@ -32,6 +31,7 @@ from statusd.testing import (
     say,
 )
 from tests import seeds
+from tests.integration.inprocess import running
 
 DEFAULT = (Path(__file__).parents[2] / "etc" / "statusd.toml").read_text()
 NO_REDIS = {"OPENTALKING_REDIS_URL": "redis://127.0.0.1:1/0"}

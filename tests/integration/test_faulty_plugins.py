@@ -9,10 +9,10 @@ from importlib.metadata import EntryPoint, entry_points
 import attrs
 import pytest
 import trio
-from tests.integration import faulty_plugins
-from tests.integration.inprocess import running
 
 from statusd import Document, Sink, View
+from tests.integration import faulty_plugins
+from tests.integration.inprocess import running
 
 ENTRY = """
 [sources.{name}]

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from tests.integration.inprocess import running
 
 from statusd.testing import Hang, Upstream
 from statusd.testing.redis_server import RedisServer, find_server
+from tests.integration.inprocess import running
 
 pytestmark = [
     pytest.mark.redis,
