@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from statusd.testing import OmniRT
+from tests.integration.strangers import write_distribution
 
 SCRIPT = Path(sys.executable).parent / "statusd"
 TEN = """
@@ -120,10 +121,7 @@ url = "http://no-such-host.invalid/"
 
 
 def test_two_claims_to_one_name_are_a_fault_with_which_it_does_not_start(config, tmp_path):
-    about = tmp_path / "stranger-1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1\n")
-    (about / "entry_points.txt").write_text("[statusd]\nmock = elsewhere\n")
+    write_distribution(tmp_path, "stranger", {"mock": "elsewhere"})
     path = config("")
     for command in (("check", path), ("check",), ("run", "--config", path)):
         done = statusd(*command, environ={"PYTHONPATH": str(tmp_path)})

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.strangers import write_distribution
+
 SCRIPT = Path(sys.executable).parent / "statusd"
 ENVIRON = {"KEY": "s3same-by-variable", "PASSWORD": "s3same-by-url"}
 SECRETS = (*ENVIRON.values(), "s3same-by-file", "s3same-by-credential")
@@ -96,10 +98,7 @@ ends = "report"
 def environ(tmp_path):
     """An environment with the plugins installed and the secrets in it."""
     site = tmp_path / "site"
-    about = site / "shows-1.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: shows\nVersion: 1\n")
-    (about / "entry_points.txt").write_text("[statusd]\n" + "".join(f"{name} = {name}\n" for name in MODULES))
+    write_distribution(site, "shows", {name: name for name in MODULES})
     for name, text in MODULES.items():
         (site / f"{name}.py").write_text(text)
     (tmp_path / "key").write_text("s3same-by-file\n")

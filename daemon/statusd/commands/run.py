@@ -24,6 +24,7 @@ from statusd.errors import StartError, only
 from statusd.model.snapshot import Snapshot
 from statusd.model.tree import Transition
 from statusd.redaction import Redactor
+from statusd.runtime.lag import source_tasks
 from statusd.signals import stop_on_signal
 from statusd.systemd.journal import configure_logging, log_uncaught_exceptions
 from statusd.systemd.notify import Notifier
@@ -73,13 +74,16 @@ async def run_until_signal(planned: Plan, notifier: Notifier) -> None:
 
 def _begin_to_stop(notifier: Notifier) -> None:
     notifier.stopping()
-    timer = threading.Timer(HARD_STOP, _stop_hard)
+    timer = threading.Timer(HARD_STOP, _stop_hard, [trio.lowlevel.current_root_task()])
     timer.daemon = True
     timer.start()
 
 
-def _stop_hard() -> NoReturn:
-    log.critical("a task does not end within %g s of the signal; the process ends without it", HARD_STOP)
+def _stop_hard(root: trio.lowlevel.Task | None) -> NoReturn:
+    # Read from another thread while the loop may run: at this point a name too few or too many does no harm.
+    names = ", ".join(source_tasks(root)) if root is not None else ""
+    text = "%s does not end within %g s of the signal; the process ends without it"
+    log.critical(text, names or "a task", HARD_STOP)
     os._exit(1)
 
 

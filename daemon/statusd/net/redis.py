@@ -111,7 +111,7 @@ class RedisClient:
         try:
             return await server.ask(job)
         except NotConnectedError:
-            self._trace.enter(f"looking up {target.host}")
+            self._trace.enter(f"resolving {target.host}")
             addresses = await self._servers.addresses(target)
             tls = await tls_target(target.host, target.ca_file) if target.is_tls else None
         return await server.ask(attrs.evolve(job, addresses=addresses, tls=tls))

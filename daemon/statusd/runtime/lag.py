@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from typing import Final, NoReturn
 
 import attrs
@@ -82,6 +83,16 @@ def _blocked(culprit: str) -> Report:
         f"{culprit} kept everything else waiting; a blocking probe must be a plain function.",
         facts={"culprit": culprit},
     )
+
+
+def source_tasks(task: trio.lowlevel.Task) -> Iterator[str]:
+    """Yield the names of the tasks below `task` that statusd named after a source."""
+    for nursery in tuple(task.child_nurseries):
+        for child in tuple(nursery.child_tasks):
+            if child.name.startswith(SOURCE_TASK):
+                yield child.name
+            else:
+                yield from source_tasks(child)
 
 
 def culprit_of(task: trio.lowlevel.Task) -> str:
