@@ -92,6 +92,7 @@ def build(plan: Plan) -> Daemon:
             models=built.config.models,
             required=built.config.required,
             first=built.first,
+            patience=built.patience,
         )
         for built in sources
     ]

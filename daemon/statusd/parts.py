@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ from statusd.runtime.context import SourceContext, SourceLog
 from statusd.runtime.hub import pending
 from statusd.runtime.plugin_nodes import PluginNodes
 from statusd.runtime.probing import Prober
+from statusd.runtime.schedule import FIRST
 from statusd.runtime.sinks import SinkRunner
 
 T = TypeVar("T")
@@ -93,6 +95,11 @@ class BuiltSource:
     first: tuple[Report, ...]
     prober: Prober | None = None
     trace: Trace = attrs.field(factory=Trace)
+
+    @property
+    def patience(self) -> float:
+        """Seconds within which the first probe must have finished; endless where there is none."""
+        return math.inf if self.prober is None else FIRST + self.config.timeout + self.config.ttl
 
 
 @attrs.define(eq=False)

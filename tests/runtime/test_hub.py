@@ -11,9 +11,10 @@ from tests.model.strategies import reports
 from tests.runtime.clocks import TrioClock
 
 
-def tracked(name, *, models=(), required=True, first=None):
+def tracked(name, *, first=None, **rest):
     info = SourceInfo(name=name, plugin="p", backend=name)
-    return Tracked(info=info, models=models, required=required, first=(first or pending(is_configured=True),))
+    first = (first or pending(is_configured=True),)
+    return Tracked(**{"info": info, "models": (), "required": True, "first": first, **rest})
 
 
 @attrs.define
@@ -152,6 +153,19 @@ async def test_setting_the_wall_clock_changes_neither_the_order_of_revisions_nor
     revisions = [revision for revision, _ in running.transitions]
     assert len(revisions) == 3
     assert revisions == sorted(set(revisions))
+
+
+async def test_a_first_probe_that_does_not_end_is_stale_in_the_tree_and_told_once(
+    start, autojump_clock, caplog
+):
+    running = await start([tracked("a", patience=5.0, models=("m",)), tracked("b")], {"m": ["a"]})
+    await trio.sleep(4.9)
+    assert running.hub.snapshot.find("sources/a").reason == "pending"
+    await trio.sleep(60)
+    assert running.hub.snapshot.find("sources/a").reason == "stale"
+    assert running.hub.snapshot.find("models/m").reason == "stale"
+    assert running.hub.snapshot.find("sources/b").reason == "pending"
+    assert caplog.messages == ["source a: its first probe does not end"]
 
 
 async def test_a_new_report_renews_the_lifetime(start, autojump_clock):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn, TypeAlias
@@ -16,6 +17,7 @@ from statusd.model.snapshot import Snapshot
 from statusd.model.tree import Node, Transition, graft, join, segment, settle
 from statusd.plugin.context import Clock, SourceInfo
 
+log = logging.getLogger(__name__)
 INBOX: Final = 64
 """Observations that wait for the hub before a sender waits for room."""
 
@@ -32,12 +34,14 @@ class Tracked:
         models: ids of the models it can serve.
         required: whether it takes part in rollups.
         first: what to show until its first probe has finished; for a source that is never probed, for good.
+        patience: seconds within which its first probe must have finished.
     """
 
     info: SourceInfo
     models: tuple[str, ...]
     required: bool
     first: tuple[Report, ...]
+    patience: float = math.inf
 
 
 @attrs.frozen(kw_only=True)
@@ -133,7 +137,10 @@ class Hub:
     ) -> None:
         self._clock = clock
         self._models = models
-        self._held = {one.info.name: _Held(one, Reading(reports=one.first)) for one in sources}
+        began = clock.monotonic()
+        self._held = {
+            one.info.name: _Held(one, Reading(reports=one.first), began + one.patience) for one in sources
+        }
         self._listeners: list[ChangeListener] = []
         self._send, self._receive = trio.open_memory_channel[Message](INBOX)
         now = clock.now()
@@ -184,6 +191,9 @@ class Hub:
         """Turn readings past their lifetime stale."""
         now = self._clock.monotonic()
         for held in [held for held in self._held.values() if held.deadline <= now]:
+            if held.reading.observed_at is None:
+                # Unknown it was and is, so there is no transition to tell it.
+                log.warning("source %s: its first probe does not end", held.tracked.info.name)
             self._hold(_Held(held.tracked, expired(held.reading, "The last report is past its lifetime.")))
 
     def _hold(self, held: _Held) -> None:
