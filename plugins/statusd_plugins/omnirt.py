@@ -78,7 +78,7 @@ class Listing:
             model = _id(entry.get("id"))
             if model and model not in connected:
                 word = entry.get("reason")
-                reasons.setdefault(model, printable(word).strip() if isinstance(word, str) else "")
+                reasons.setdefault(model, printable(word.strip()) if isinstance(word, str) else "")
         return cls(connected=frozenset(connected - {""}), reasons=reasons)
 
 

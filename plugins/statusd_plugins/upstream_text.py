@@ -14,9 +14,12 @@ MAX_ITEMS: Final = 200
 
 
 def printable(text: str) -> str:
-    """Return `text` without control characters, cut at `MAX_TEXT`."""
+    """Return `text` cut at `MAX_TEXT`, with U+FFFD for each control character.
+
+    Left out, such a character would make two ids look alike that are not.
+    """
     cut = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
-    return "".join(char for char in cut if char.isprintable())
+    return "".join(char if char.isprintable() else "\ufffd" for char in cut)
 
 
 def bounded(name: str, ids: Iterable[str]) -> dict[str, Json]:

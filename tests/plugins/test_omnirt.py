@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from statusd import ProbeError, Report, Secret, Status, Url
@@ -155,7 +155,7 @@ async def test_a_list_beyond_reason_is_too_large(name: str):
 
 @pytest.mark.parametrize(
     ("reason", "shown"),
-    [("worker_lost", "worker_lost"), ("a\x00b\nc\x1b[0m", "abc[0m"), ("x" * 500, "x" * 97 + "...")],
+    [("worker_lost", "worker_lost"), ("a\x00b\nc\x1b[0m", "a\ufffdb\ufffdc\ufffd[0m"), ("x" * 500, "x" * 97 + "...")],
 )
 async def test_the_servers_word_is_shown_cleaned_and_bounded(reason: str, shown: str):
     document = {"models": [], "statuses": [{"id": "flashtalk", "connected": False, "reason": reason}]}
@@ -340,6 +340,7 @@ documents = st.fixed_dictionaries(
 
 
 @given(documents)
+@example({"models": ["A\x00"]})
 @settings(deadline=None)
 async def test_any_document_gives_reports_within_the_contract_or_a_probe_error(document: dict[str, Any]):
     asked = context(document, models=("a", "é", "flashtalk"))
