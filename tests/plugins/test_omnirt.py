@@ -155,7 +155,11 @@ async def test_a_list_beyond_reason_is_too_large(name: str):
 
 @pytest.mark.parametrize(
     ("reason", "shown"),
-    [("worker_lost", "worker_lost"), ("a\x00b\nc\x1b[0m", "a\ufffdb\ufffdc\ufffd[0m"), ("x" * 500, "x" * 97 + "...")],
+    [
+        ("worker_lost", "worker_lost"),
+        ("a\x00b\nc\x1b[0m", "a\ufffdb\ufffdc\ufffd[0m"),
+        ("x" * 500, "x" * 97 + "..."),
+    ],
 )
 async def test_the_servers_word_is_shown_cleaned_and_bounded(reason: str, shown: str):
     document = {"models": [], "statuses": [{"id": "flashtalk", "connected": False, "reason": reason}]}
