@@ -302,6 +302,16 @@ def test_a_port_in_use_ends_it_with_the_remedy(start):
     assert "--bind" in line
 
 
+@pytest.mark.parametrize(
+    ("bind", "number"),
+    [("192.0.2.1:8000", "99"), ("fd://99", "9")],  # TEST-NET-1 (RFC 5737) is nobody's: EADDRNOTAVAIL; EBADF
+)
+def test_systemd_hears_the_errno_of_what_kept_it_from_starting(start, bind, number):
+    daemon = start(arguments=["--bind", bind])
+    assert daemon.ends()[0] == 1
+    assert daemon.wait_for("ERRNO")["ERRNO"] == number
+
+
 def test_a_wrong_configuration_ends_it_with_78_and_each_mistake_on_a_line(start):
     daemon = start(
         config='[sources.a]\nplugin = "http"\nintervall = 3\n\n[sources.b]\nplugin = "nonsense"\ntimeout = -1\n'

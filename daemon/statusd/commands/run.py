@@ -178,6 +178,8 @@ def _failed(error: BaseException, notifier: Notifier) -> int:
         return os.EX_CONFIG  # the unit does not restart on it
     if isinstance(error, StartError):
         log.error("%s", error)
-        notifier.errno(errno.EADDRINUSE, str(error))
+        cause = error.__cause__
+        number = cause.errno if isinstance(cause, OSError) and cause.errno else errno.EINVAL
+        notifier.errno(number, str(error))
         return 1
-    raise error
+    raise error from None  # the groups that wrapped it say nothing
