@@ -66,7 +66,9 @@ class Wire:
         while (code := self._begin_connect(address)) == errno.EAGAIN and is_unix:  # its backlog is full
             if time.monotonic() + BACKLOG_PAUSE > deadline:
                 raise _failure(TimeoutError(), self._peer)
-            time.sleep(BACKLOG_PAUSE)
+            time.sleep(
+                BACKLOG_PAUSE
+            )  # in the Redis thread, bounded by the deadline; a backlog cannot be polled
         if code == errno.EINPROGRESS:
             poller = select.poll()
             poller.register(self._socket, select.POLLOUT)
