@@ -11,6 +11,7 @@ import trio
 
 from statusd.building import Daemon, Plan, build
 from statusd.model.report import Report
+from statusd.model.snapshot import Change
 from statusd.runtime.hub import ChangeListener, Statement
 from statusd.runtime.lag import SOURCE_TASK, LagWatch
 from statusd.runtime.schedule import Schedule
@@ -54,7 +55,7 @@ async def run_daemon(
         async with trio.open_nursery() as core:
             await core.start(daemon.hub.run)
             for listener in listeners:
-                listener(daemon.hub.snapshot, ())
+                listener(Change(snapshot=daemon.hub.snapshot))
                 daemon.hub.listen(listener)
             await core.start(LagWatch(daemon.hub.inbox()).run)
             for sink in daemon.sinks:

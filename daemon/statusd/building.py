@@ -90,7 +90,6 @@ def build(plan: Plan) -> Daemon:
         Tracked(
             info=built.config.info,
             models=built.config.models,
-            required=built.config.required,
             first=built.first,
             patience=built.patience,
         )

@@ -19,8 +19,7 @@ from statusd.config.load import read_text
 from statusd.demo_story import STORY, Scene, World, open_world, tell
 from statusd.errors import StartError, only
 from statusd.model.report import Json
-from statusd.model.snapshot import Snapshot
-from statusd.model.tree import Transition
+from statusd.model.snapshot import Change
 from statusd.redaction import Redactor
 from statusd.runtime.sinks import as_line
 from statusd.signals import SIGNALS, stop_on_signal
@@ -130,15 +129,15 @@ class Narrator:
         began = trio.current_time() if self._began is None else self._began
         self._say(f"{trio.current_time() - began:4.0f} s  {sentence}")
 
-    def take(self, snapshot: Snapshot, transitions: Sequence[Transition]) -> None:
+    def take(self, change: Change) -> None:
         """Say what changed in the tree: sources and models, without their parts, and the queue's facts."""
         if self._began is None:
             return
-        for transition in transitions:
+        for transition in change.transitions:
             branch, _, rest = transition.path.partition("/")
             if branch in {"sources", "models"} and rest and "/" not in rest:
                 self._say(f"          {as_line(transition)}")
-        queue = snapshot.find("sources/queue")
+        queue = change.snapshot.find("sources/queue")
         if queue is not None and queue.facts != self._queue:
             self._queue = queue.facts
             if queue.facts:

@@ -21,8 +21,7 @@ from statusd.building import Plan, plan
 from statusd.config.load import read
 from statusd.config.mistakes import ConfigError
 from statusd.errors import StartError, only
-from statusd.model.snapshot import Snapshot
-from statusd.model.tree import Transition
+from statusd.model.snapshot import Change, Snapshot
 from statusd.redaction import Redactor
 from statusd.runtime.lag import source_tasks
 from statusd.signals import stop_on_signal
@@ -143,9 +142,9 @@ class StatusTeller:
     _line: str = "starting"
     _is_ready: bool = False
 
-    def take(self, snapshot: Snapshot, _transitions: tuple[Transition, ...]) -> None:
-        """Take a new snapshot; tells systemd when the line changes."""
-        line = status_line(snapshot)
+    def take(self, change: Change) -> None:
+        """Take what a revision brings; tells systemd when the line changes."""
+        line = status_line(change.snapshot)
         if line != self._line:
             self._line = line
             if self._is_ready:

@@ -57,7 +57,14 @@ class SourceConfig:
     @property
     def info(self) -> SourceInfo:
         """The source as views and sinks see it."""
-        return SourceInfo(name=self.name, plugin=self.plugin, backend=self.backend)
+        return SourceInfo(
+            name=self.name,
+            plugin=self.plugin,
+            backend=self.backend,
+            required=self.required,
+            interval=self.interval,
+            timeout=self.timeout,
+        )
 
 
 @attrs.frozen(kw_only=True)

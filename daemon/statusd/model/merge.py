@@ -1,15 +1,13 @@
-"""Turning what a probe reported into the nodes and candidates it stands for."""
+"""Readings: what one probe reported, and what that says about the source and each of its models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
 from statusd.model.report import Report
-from statusd.model.rollup import roll_up
 from statusd.model.status import Status, worst
-from statusd.model.tree import Node
 
 
 @attrs.frozen(kw_only=True)
@@ -47,17 +45,6 @@ def model_reports(reports: Sequence[Report], models: Iterable[str]) -> dict[str,
     return {model: named.get(model, following) for model in models}
 
 
-def source_node(reading: Reading, *, counts: bool) -> Node:
-    """Return the node of a source with its parts below it.
-
-    Args:
-        reading: what its last probe reported.
-        counts: whether the source takes part in the rollup of ``sources``.
-    """
-    parts = {tuple(report.path.split("/")): report for report in reading.reports if report.path}
-    return _node(own_report(reading.reports), reading, _children(parts, reading), counts=counts)
-
-
 def expired(reading: Reading, message: str) -> Reading:
     """Return what remains of a reading past its lifetime: every status unknown/stale, no payloads, no labels."""
     stale = tuple(
@@ -65,40 +52,3 @@ def expired(reading: Reading, message: str) -> Reading:
         for report in reading.reports
     )
     return attrs.evolve(reading, reports=stale)
-
-
-def _children(parts: Mapping[tuple[str, ...], Report], reading: Reading) -> dict[str, Node]:
-    """Return the nodes for `parts`; a place that only has places below it is their rollup.
-
-    None of them counts: the source's own report is what sums them up.
-    """
-    below: dict[str, dict[tuple[str, ...], Report]] = {}
-    for (head, *rest), report in parts.items():
-        deeper = below.setdefault(head, {})
-        if rest:
-            deeper[tuple(rest)] = report
-    children: dict[str, Node] = {}
-    for head, deeper in below.items():
-        grandchildren = _children(deeper, reading)
-        report = parts.get((head,)) or _rolled_up(grandchildren)
-        children[head] = _node(report, reading, grandchildren, counts=False)
-    return children
-
-
-def _rolled_up(parts: Mapping[str, Node]) -> Report:
-    return roll_up({name: attrs.evolve(part, counts=True) for name, part in parts.items()})
-
-
-def _node(report: Report, reading: Reading, children: Mapping[str, Node], *, counts: bool) -> Node:
-    return Node(
-        status=report.status,
-        reason=report.reason,
-        message=report.message,
-        facts=report.facts,
-        children=children,
-        counts=counts,
-        measurements=report.measurements,
-        payload=report.payload,
-        observed_at=reading.observed_at,
-        expires_at=reading.expires_at,
-    )

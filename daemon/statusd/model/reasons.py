@@ -59,6 +59,8 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "loop_blocked": "A task kept the event loop from running.",
         "view_failed": "A view of this plugin raised; its last good document is still served.",
         "nothing_counts": "Nothing below this node takes part in its rollup.",
+        "too_few": "Fewer children take part in the rollup than its rule `at_least(n)` wants.",
+        "parent_down": "A source that this one depends on is down, so nothing is known here.",
     }
 )
 """Reason -> what it means. Plugins may use further lower_snake_case words of their own."""

@@ -2,117 +2,89 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
-from statusd.model.report import Json, Report
-from statusd.model.status import Status, best, worst
-from statusd.model.tree import Node
+from statusd.model.status import Status
 
-LISTED: Final = 5
-"""How many children a rollup's message names before it only counts the rest."""
+T = TypeVar("T")
 
-
-def roll_up(children: Mapping[str, Node]) -> Report:
-    """Return the worst status among the `children` that count; `off` ones take no part; none at all is `off`."""
-    counted = {name: node for name, node in children.items() if node.counts and node.status is not Status.OFF}
-    if not counted:
-        return Report.off("nothing_counts")
-    status = worst(node.status for node in counted.values())
-    if status is Status.OK:
-        return Report.ok()
-    bad = {name: node for name, node in counted.items() if node.status is not Status.OK}
-    reason = next(node.reason for node in bad.values() if node.status is status)
-    message = f"{len(bad)} of {len(counted)} not ok: {_named(bad)}."
-    return Report(status=status, reason=reason, message=message)
+MAX_LEAST: Final = 10_000
+"""The greatest n of ``at_least(n)``."""
+_AT_LEAST: Final = re.compile(r"at_least\( *([0-9]{1,5}) *\)")
 
 
-def branch(children: Mapping[str, Node]) -> Node:
-    """Return a node whose status is the rollup of `children`, observed when the oldest of them was."""
-    verdict = roll_up(children)
-    observed = [node.observed_at for node in children.values() if node.observed_at is not None]
-    return Node(
-        status=verdict.status,
-        reason=verdict.reason,
-        message=verdict.message,
-        children=children,
-        observed_at=min(observed, default=None),
-    )
+@attrs.frozen
+class Rule:
+    """How many children must be well: all of them, one, or a number; ``worst``, ``best`` or ``at_least(n)``.
+
+    A branch has the status that this many of its children have or surpass; for `worst` that is the worst child's.
+
+    Attributes:
+        least: how many; 0 = all.
+    """
+
+    least: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Rule:
+        """Return the rule that `text` names.
+
+        Raises:
+            ValueError: with what is wrong with `text` and what may stand there.
+        """
+        text = text.strip()
+        if text in _BY_NAME:
+            return _BY_NAME[text]
+        match = _AT_LEAST.fullmatch(text)
+        if match is None:
+            raise ValueError('is no rule; expected "worst", "best" or "at_least(2)"')
+        least = int(match[1])
+        if not 1 <= least <= MAX_LEAST:
+            raise ValueError(f"is out of range; expected at_least(1) to at_least({MAX_LEAST})")
+        return cls(least)
+
+    def __str__(self) -> str:
+        return next((name for name, rule in _BY_NAME.items() if rule == self), f"at_least({self.least})")
+
+
+WORST: Final = Rule(0)
+BEST: Final = Rule(1)
+_BY_NAME: Final[Mapping[str, Rule]] = {"worst": WORST, "best": BEST}
 
 
 @attrs.frozen(kw_only=True)
-class Candidate:
-    """One source that can serve a model, and what it last said about that model.
+class Verdict:
+    """What a rule made of the statuses it was given.
 
     Attributes:
-        source: the source's name.
-        plugin: its plugin's name.
-        backend: what ``/models`` calls it.
-        status, reason, message: as in a report.
-        label: the word that ``/models`` shows as reason, or ``""``.
-        observed_at: seconds since 1970, or None before any reading.
-        expires_at: seconds since 1970, or None.
-        counts: whether the model takes part in the rollup because of this source.
+        status: of the whole.
+        decided_by: places in the sequence of those whose status it is, in order; empty where too few count.
+        lacking: how many children there are too few for the rule ever to be met.
     """
 
-    source: str
-    plugin: str
-    backend: str
     status: Status
-    reason: str
-    message: str = ""
-    label: str = ""
-    observed_at: float | None = None
-    expires_at: float | None = None
-    counts: bool = True
-
-    def as_fact(self) -> dict[str, Json]:
-        """Return the candidate as it stands in the model's facts."""
-        return {
-            "source": self.source,
-            "plugin": self.plugin,
-            "backend": self.backend,
-            "status": self.status.value,
-            "reason": self.reason,
-            "label": self.label,
-        }
+    decided_by: tuple[int, ...] = ()
+    lacking: int = 0
 
 
-def select(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the first connected candidate; if none, the first that is not `off`; else the first."""
-    for candidate in candidates:
-        if candidate.status.is_connected:
-            return candidate
-    for candidate in candidates:
-        if candidate.status is not Status.OFF:
-            return candidate
-    return candidates[0]
+def decide(rule: Rule, statuses: Sequence[Status]) -> Verdict:
+    """Apply `rule`; `off` takes no part, and with nothing else the whole is `off`.
 
-
-def model_node(candidates: Sequence[Candidate]) -> Node:
-    """Return the node of a model: the best status of its candidates (at least one), and which one is selected."""
-    selected = select(candidates)
-    status = best(candidate.status for candidate in candidates)
-    decided = next(candidate for candidate in candidates if candidate.status is status)
-    return Node(
-        status=status,
-        reason=decided.reason,
-        message=decided.message,
-        facts={
-            "backend": selected.backend,
-            "source": selected.source,
-            "candidates": [candidate.as_fact() for candidate in candidates],
-        },
-        counts=any(candidate.counts and candidate.status is not Status.OFF for candidate in candidates),
-        observed_at=selected.observed_at,
-        expires_at=selected.expires_at,
+    Args:
+        rule: the rule.
+        statuses: of those that count.
+    """
+    ranked = sorted((status for status in statuses if status is not Status.OFF), key=lambda one: one.severity)
+    if not ranked:
+        return Verdict(status=Status.OFF)
+    least = rule.least or len(ranked)
+    if least > len(ranked):
+        return Verdict(status=Status.DOWN, lacking=least - len(ranked))
+    status = ranked[least - 1]
+    return Verdict(
+        status=status, decided_by=tuple(place for place, one in enumerate(statuses) if one is status)
     )
-
-
-def _named(bad: Mapping[str, Node]) -> str:
-    worst_first = sorted(bad.items(), key=lambda item: -item[1].status.severity)
-    shown = [f"{name} ({node.status}, {node.reason})" for name, node in worst_first[:LISTED]]
-    rest = len(bad) - len(shown)
-    return ", ".join(shown) + (f" and {rest} more" if rest else "")

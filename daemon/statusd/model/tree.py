@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from statusd.model.basis import Basis
 from statusd.model.report import Json, Payload
 from statusd.model.status import Status
 
@@ -28,8 +29,12 @@ class Node:
         facts: the state the report carries.
         children: segment -> node, in the order to show them.
         counts: whether it takes part in its parent's rollup.
+        source: the name of the source that says so; ``""`` for rollups and what the daemon says itself.
+        rule: the rollup rule, such as ``"worst"``; ``""`` where the status is no rollup.
+        decided_by: the children whose status it therefore is; for a model the names of such sources.
         measurements: noise; never part of the state.
-        payload: bytes for views; never part of the state.
+        payload: bytes for views, of the newest finished probe; never part of the state.
+        basis: what the status was made of, where that is one source's probes; never part of the state.
         observed_at: when the reading behind it was taken, in seconds since 1970, or None before any.
         expires_at: when that reading turns stale, in seconds since 1970, or None.
         since: when `status` last changed, in seconds since 1970; set by `settle`.
@@ -42,8 +47,12 @@ class Node:
     facts: Mapping[str, Json] = NO_FACTS
     children: Mapping[str, Node] = NO_CHILDREN
     counts: bool = True
+    source: str = ""
+    rule: str = ""
+    decided_by: tuple[str, ...] = ()
     measurements: Mapping[str, float] = NO_MEASUREMENTS
     payload: Payload | None = None
+    basis: Basis | None = None
     observed_at: float | None = None
     expires_at: float | None = None
     since: float = 0.0
@@ -56,6 +65,9 @@ class Node:
             and self.reason == other.reason
             and self.message == other.message
             and self.counts == other.counts
+            and self.source == other.source
+            and self.rule == other.rule
+            and self.decided_by == other.decided_by
             and self.facts == other.facts
         )
 
@@ -138,12 +150,17 @@ class Settled:
     Attributes:
         root: the new tree, with `since` and `revision` set on every node.
         transitions: changes of status, parents after their children.
-        is_change: whether any state differs, which is what makes a new revision.
+        nodes: path -> each node whose own state differs, parents first; None where it went.
     """
 
     root: Node
     transitions: tuple[Transition, ...]
-    is_change: bool
+    nodes: Mapping[str, Node | None]
+
+    @property
+    def is_change(self) -> bool:
+        """Whether any state differs, which is what makes a new revision."""
+        return bool(self.nodes)
 
 
 def settle(old: Node | None, new: Node, *, revision: int, now: float) -> Settled:
@@ -158,45 +175,56 @@ def settle(old: Node | None, new: Node, *, revision: int, now: float) -> Settled
         now: seconds since 1970.
     """
     comparison = _Comparison(revision, now)
-    root, is_change = comparison.settle(old, new, "")
-    return Settled(root=root, transitions=tuple(comparison.transitions), is_change=is_change)
+    root, _ = comparison.settle(old, new, "")
+    return Settled(root=root, transitions=tuple(comparison.transitions), nodes=comparison.nodes())
 
 
 @attrs.define
 class _Comparison:
-    """One run of `settle`, and the transitions that it has found."""
+    """One run of `settle`, and what it has found."""
 
     revision: int
     now: float
     transitions: list[Transition] = attrs.field(factory=list)
+    _found: dict[str, Node | None] = attrs.field(factory=dict)  # children before their parents
+
+    def nodes(self) -> dict[str, Node | None]:
+        """Return the nodes that differ, parents first."""
+        return dict(reversed(self._found.items()))
 
     def settle(self, old: Node | None, new: Node, path: str) -> tuple[Node, bool]:
         """Return the stamped node, and whether its state or one below it differs."""
         before = old.children if old is not None else NO_CHILDREN
-        is_change = old is None or not old.same_state(new) or tuple(before) != tuple(new.children)
+        # Their order is no state: an upstream that lists its parts in another order each time has nothing new to say.
+        is_change = old is None or before.keys() != new.children.keys()
         children = dict(new.children)
+        for name, child in before.items():
+            if name not in new.children:
+                self._gone(child, join(path, name))
         for name, child in new.children.items():
             if child is not before.get(name):
                 children[name], differs = self.settle(before.get(name), child, join(path, name))
                 is_change = is_change or differs
-        for name, child in before.items():
-            if name not in new.children:
-                self._gone(child, join(path, name))
         is_moved = old is None or old.status is not new.status
         if is_moved:
             self._note(path, old, new)
+        differs = old is None or not old.same_state(new)
+        is_change = is_change or differs
         stamped = attrs.evolve(
             new,
             children=children or NO_CHILDREN,
             since=self.now if old is None or is_moved else old.since,
             revision=self.revision if old is None or is_change else old.revision,
         )
+        if differs:
+            self._found[path] = stamped
         return stamped, is_change
 
     def _gone(self, node: Node, path: str) -> None:
         for name, child in node.children.items():
             self._gone(child, join(path, name))
         self._note(path, node, None)
+        self._found[path] = None
 
     def _note(self, path: str, old: Node | None, new: Node | None) -> None:
         shown = new or old

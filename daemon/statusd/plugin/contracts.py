@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import ClassVar, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
 
 import attrs
 import msgspec
@@ -49,6 +49,20 @@ class Source:
             ProbeError: becomes a `down` report with its reason and message.
         """
         raise NotImplementedError  # the conformance checks and the loader name the class that lacks it
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Listen to the upstream for ever, and call `changed` when a probe would find something new.
+
+        The supervisor then probes at once; what comes while a probe runs is one further probe. Override it where the
+        upstream can tell; polling goes on beside it. When it raises or returns, it is called again after a pause.
+
+        Args:
+            changed: cheap; to be called in the event loop's thread, also once listening has begun, since what changed
+                before that was told to nobody.
+
+        Raises:
+            ProbeError: the upstream cannot be listened to now.
+        """
 
     def on_failure(self, failure: Report) -> Reports:
         """Return the reports for a probe that timed out, raised or returned nonsense; by default just `failure`.
@@ -112,11 +126,14 @@ class Document:
         body: the bytes.
         status: the status code.
         content_type: the ``Content-Type`` value.
+        detail: where a default or a stale value stands in for what was asked: the reason, a lower_snake_case word;
+            clients see it in ``Cache-Status`` (RFC 9211). ``""`` = the answer is what it says.
     """
 
     body: bytes
     status: int = 200
     content_type: str = "application/json"
+    detail: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -134,6 +151,20 @@ class View:
     def paths(self) -> tuple[str, ...]:
         """Return the URL paths it answers, each beginning with ``/``; asked once, at start."""
         raise NotImplementedError
+
+    def sources(self, path: str) -> tuple[str, ...]:  # noqa: ARG002  # for those with several paths
+        """Return the names of the sources behind one of its `paths`; asked once, at start.
+
+        The answer is as old as the oldest of their readings, and they are probed for a client that wants it fresh.
+        """
+        return tuple(source.name for source in self.context.sources)
+
+    def responses(self, path: str) -> Mapping[int, Any]:  # noqa: ARG002  # for those with several paths
+        """Return what one of its `paths` answers, for ``/openapi.json``: status code -> type of the JSON body.
+
+        Types are those that msgspec can describe: attrs classes, dict, list, Literal, ...; problems need not be listed.
+        """
+        return {200: Any}
 
     def render(self, path: str, snapshot: Snapshot) -> Document:
         """Return the document for one of its `paths`; called when somebody asks and the tree has changed.

@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 import attrs
 import trio
 
-from statusd.model.snapshot import Snapshot
+from statusd.model.snapshot import Change
 from statusd.model.status import Status
 from statusd.model.tree import Transition
 from statusd.plugin.contracts import Sink
@@ -30,14 +30,14 @@ _LEVELS: Final = {
 }
 
 
-def log_transitions(_snapshot: Snapshot, transitions: tuple[Transition, ...]) -> None:
+def log_transitions(change: Change) -> None:
     """Write one line a transition; what counts in no rollup is never more than information.
 
     Of a source's parts, whose number an upstream decides, the first ones are named and the others counted.
     """
-    parts = [transition for transition in transitions if _is_part(transition)]
+    parts = [transition for transition in change.transitions if _is_part(transition)]
     unnamed = {id(part) for part in parts[PARTS:]}
-    for transition in transitions:
+    for transition in change.transitions:
         if id(transition) not in unnamed:
             transitions_log.log(_level(transition), "%s", as_line(transition))
     if unnamed:
@@ -84,9 +84,9 @@ class SinkRunner:
     _wake: trio.Event = attrs.field(factory=trio.Event)
     _is_failing: bool = False
 
-    def take(self, _snapshot: Snapshot, transitions: tuple[Transition, ...]) -> None:
-        """Queue transitions; never waits."""
-        for transition in transitions:
+    def take(self, change: Change) -> None:
+        """Queue its transitions; never waits."""
+        for transition in change.transitions:
             if len(self._queue) >= QUEUE:
                 self._queue.popleft()
                 self.dropped += 1
