@@ -38,7 +38,7 @@ class Origin:
     backend: str
     models: tuple[str, ...] = ()
     required: bool = True
-    thresholds: Thresholds = Thresholds()
+    thresholds: Thresholds = attrs.field(factory=Thresholds)
     depends_on: tuple[str, ...] = ()
 
 

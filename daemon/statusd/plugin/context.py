@@ -227,11 +227,25 @@ class SourceInfo:
         name: its name in the configuration.
         plugin: its plugin's name.
         backend: what ``/models`` calls it.
+        required: whether it takes part in rollups.
+        interval: seconds between two probes.
+        timeout: seconds for a whole probe.
+        rise: good probes in a row after which a bad source counts as good.
+        fall: bad probes in a row after which a good source counts as bad.
+        depends_on: names of the sources without which it cannot work.
+        max_age: seconds of age beyond which every request has it probed; None = only where a request says so.
     """
 
     name: str
     plugin: str
     backend: str
+    required: bool = True
+    interval: float = 2.0
+    timeout: float = 2.0
+    rise: int = 1
+    fall: int = 1
+    depends_on: tuple[str, ...] = ()
+    max_age: float | None = None
 
 
 @attrs.frozen(kw_only=True)
