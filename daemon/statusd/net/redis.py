@@ -1,6 +1,7 @@
 """The Redis client that probes use: commands in, replies out, the waiting done by a thread of each server.
 
-The protocol spoken is RESP2, which every version of Redis, Valkey and their kin understands without ``HELLO``.
+The protocol spoken is RESP2, which every version of Redis, Valkey and their kin understands without ``HELLO``; where
+changes are listened to, on a connection of its own, it is RESP3.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
@@ -19,7 +20,8 @@ from statusd.errors import ProbeError
 from statusd.net.names import Resolver
 from statusd.net.redis_job import Address, Job, NotConnectedError, Target
 from statusd.net.redis_thread import Server
-from statusd.net.tls import tls_target
+from statusd.net.redis_watch import Watch
+from statusd.net.tls import TlsTarget, tls_target
 from statusd.net.trace import Trace
 from statusd.values import Secret, Url
 
@@ -40,6 +42,7 @@ class RedisServers:
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
         self._servers: dict[Target, Server] = {}
+        self._watches: set[Watch] = set()
         self._is_closed = False
 
     def client(self, trace: Trace, timeout: float) -> RedisClient:
@@ -59,22 +62,38 @@ class RedisServers:
             self._servers[target] = Server(target)
         return self._servers[target]
 
-    async def addresses(self, target: Target) -> Sequence[Address]:
-        """Return where `target` listens, one address at least."""
-        return await self._resolver.resolve(target.host, target.port)
+    async def route(self, target: Target) -> tuple[Sequence[Address], TlsTarget | None]:
+        """Return where `target` listens, one address at least, and whom to expect there with TLS."""
+        if target.path:
+            return [(socket.AF_UNIX, target.path)], None
+        addresses = await self._resolver.resolve(target.host, target.port)
+        return addresses, await tls_target(target.host, target.ca_file) if target.is_tls else None
+
+    async def listen(self, watch: Watch) -> None:
+        """Run `watch`, which ends with these clients."""
+        if self._is_closed:
+            raise trio.ClosedResourceError("the Redis clients are closed")
+        self._watches.add(watch)
+        try:
+            await watch.run()
+        finally:
+            self._watches.discard(watch)
 
     def close(self) -> None:
         """End every command, close every connection and let the threads end; later commands fail."""
         self._is_closed = True
-        for server in self._servers.values():
-            server.close()
+        for each in self._threads():
+            each.close()
+
+    def _threads(self) -> list[Server | Watch]:
+        return [*self._servers.values(), *self._watches]
 
     async def aclose(self) -> None:
         """Close as `close` does, and wait for the threads to end."""
         self.close()
         limiter = trio.CapacityLimiter(1)
-        for server in self._servers.values():
-            await trio.to_thread.run_sync(server.join, _JOIN, limiter=limiter)
+        for each in self._threads():
+            await trio.to_thread.run_sync(each.join, _JOIN, limiter=limiter)
 
 
 @attrs.frozen
@@ -112,9 +131,41 @@ class RedisClient:
             return await server.ask(job)
         except NotConnectedError:
             self._trace.enter(f"resolving {target.host}")
-            addresses = await self._servers.addresses(target)
-            tls = await tls_target(target.host, target.ca_file) if target.is_tls else None
+            addresses, tls = await self._servers.route(target)
         return await server.ask(attrs.evolve(job, addresses=addresses, tls=tls))
+
+    async def watch(
+        self,
+        url: Url,
+        *keys: str,
+        changed: Callable[[], None],
+        username: str = "",
+        password: Secret | None = None,
+        ca_file: str = "",
+    ) -> None:
+        """Listen for changes of `keys`, as `statusd.RedisClient.watch` says.
+
+        Like that for commands the connection is replaced once it is `MAX_KEPT_AGE` old; as each new one calls
+        `changed`, nothing is missed in between.
+        """
+        if not keys:
+            raise TypeError("there is no key to watch")
+        names = frozenset(key.encode() for key in keys)
+        target = _target(url, username, password, ca_file)
+        while True:
+            with trio.move_on_after(self._timeout) as scope:
+                addresses, tls = await self._servers.route(target)
+            if scope.cancelled_caught:
+                raise ProbeError("timeout", f"The name {target.host} was not looked up in time.")
+            watch = Watch(
+                target=target,
+                addresses=addresses,
+                tls=tls,
+                keys=names,
+                changed=changed,
+                timeout=self._timeout,
+            )
+            await self._servers.listen(watch)
 
 
 def _target(url: Url, username: str, password: Secret | None, ca_file: str) -> Target:

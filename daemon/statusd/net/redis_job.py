@@ -48,6 +48,21 @@ class Target:
             return self.path
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def username_bytes(self) -> bytes:
+        """The user name as it is sent."""
+        return _encoded(self.username)
+
+    @property
+    def password_bytes(self) -> bytes:
+        """The password as it is sent."""
+        return _encoded(self.password)
+
+
+def _encoded(secret: Secret) -> bytes:
+    # As bytes, because a text that cannot be encoded would end up in the exception's text.
+    return secret.reveal().encode("utf-8", "surrogateescape")
+
 
 @attrs.define(eq=False, kw_only=True)
 class Job:

@@ -43,9 +43,7 @@ def refusal(error: redis.RedisError, peer: str) -> ProbeError:
     code = re.match(r"[A-Z]{2,20}(?= |$)", text)
     word = code.group() if code else "ERR"
     if isinstance(error, exceptions.AuthenticationError | exceptions.NoPermissionError) or word == "DENIED":
-        return ProbeError(
-            "unauthorized", f"{peer} refuses: user name, password or permission is missing or wrong."
-        )
+        return unauthorized(peer)
     if isinstance(error, exceptions.InvalidResponse):
         return ProbeError("protocol_error", f"{peer} does not answer as a Redis server does.")
     if "DB index" in text:
@@ -55,10 +53,20 @@ def refusal(error: redis.RedisError, peer: str) -> ProbeError:
     if word == "WRONGTYPE":
         return ProbeError("wrong_type", f"{peer} holds another type of value under the key.")
     if isinstance(error, _UNAVAILABLE) or word == "BUSY" or "max number of clients" in text:
-        return ProbeError(
-            "unavailable", f"{peer} answers that it cannot serve now: it loads, or is overloaded."
-        )
+        return unavailable(peer)
     return ProbeError("unexpected_answer", f"{peer} answered with the error {word}.")
+
+
+def unauthorized(peer: str) -> ProbeError:
+    """Return what a refusal means that credentials could change."""
+    return ProbeError(
+        "unauthorized", f"{peer} refuses: user name, password or permission is missing or wrong."
+    )
+
+
+def unavailable(peer: str) -> ProbeError:
+    """Return what a refusal means that time may change."""
+    return ProbeError("unavailable", f"{peer} answers that it cannot serve now: it loads, or is overloaded.")
 
 
 def may_hold_secret(command: Sequence[str | bytes | int]) -> bool:

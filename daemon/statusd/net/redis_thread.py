@@ -18,12 +18,11 @@ from redis.retry import Retry
 
 from statusd.errors import ProbeError
 from statusd.net.limits import MAX_KEPT_AGE
-from statusd.net.oserrors import most_telling
-from statusd.net.redis_job import Address, Job, NotConnectedError, Target
+from statusd.net.redis_job import Job, NotConnectedError, Target
+from statusd.net.redis_opening import Opening
 from statusd.net.redis_replies import callbacks, may_hold_secret, preview, refusal, shown
 from statusd.net.redis_wire import Wire
 from statusd.net.trace import Trace
-from statusd.values import Secret
 
 GARBAGE: Final = 200
 """Bytes of an answer in another protocol to show."""
@@ -205,8 +204,8 @@ class Server:
             host=target.host,
             port=target.port,
             db=target.database,
-            username=_encoded(target.username),
-            password=_encoded(target.password),
+            username=target.username_bytes or None,
+            password=target.password_bytes or None,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
         )
@@ -216,32 +215,14 @@ class Server:
     def _open(self) -> Wire:
         job = self._current
         assert job is not None
-        failures: list[ProbeError] = []
-        for address in job.addresses:
-            # Every address gets its share of the time left, so that a dead first one is not the end.
-            now = time.monotonic()
-            share = (job.deadline - now) / (len(job.addresses) - len(failures))
-            try:
-                return self._open_one(job, address, now + share)
-            except ProbeError as error:
-                failures.append(error)
-        raise most_telling(failures)
-
-    def _open_one(self, job: Job, address: Address, deadline: float) -> Wire:
-        peer = self._target.peer
-        family, where = address
-        wire = Wire(family, peer, job.deadline)
-        try:
-            self._adopt(wire)
-            self._note(lambda trace: trace.enter(f"connecting to {peer}"))
-            wire.connect(where, deadline)
-            if job.tls is not None:
-                self._note(lambda trace: trace.enter(f"waiting for the TLS handshake with {peer}"))
-                wire.start_tls(job.tls)
-        except BaseException:
-            wire.close()
-            raise
-        return wire
+        return Opening(
+            peer=self._target.peer,
+            addresses=job.addresses,
+            tls=job.tls,
+            deadline=job.deadline,
+            adopt=self._adopt,
+            note=lambda phase: self._note(lambda trace: trace.enter(phase)),
+        ).open()
 
     def _adopt(self, wire: Wire) -> None:
         with self._lock:
@@ -263,8 +244,3 @@ class Server:
             self._wire = None
         if connection is not None:
             connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py annotates in part
-
-
-def _encoded(secret: Secret) -> bytes | None:
-    # As bytes, because a text that cannot be encoded would end up in the exception's text.
-    return secret.reveal().encode("utf-8", "surrogateescape") or None

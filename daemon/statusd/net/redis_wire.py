@@ -12,8 +12,8 @@ import time
 from typing import Any
 
 from statusd.errors import ProbeError
-from statusd.net.limits import BACKLOG_PAUSE
-from statusd.net.oserrors import os_error
+from statusd.net.limits import BACKLOG_PAUSE, RECEIVE_BYTES
+from statusd.net.oserrors import hung_up, os_error
 from statusd.net.resp import ReplyGuard
 from statusd.net.tls import TlsTarget, tls_error
 
@@ -142,7 +142,7 @@ class Wire:
         except OSError as error:
             raise _failure(error, self._peer) from error
         if not count:
-            raise _failure(ConnectionResetError(), self._peer)
+            raise hung_up(self._peer)
         data = bytes(memoryview(buffer)[:count])
         try:
             self.guard.feed(data)
@@ -150,6 +150,25 @@ class Wire:
             self.refused = data
             raise
         return count
+
+    def receive(self, until: float) -> bytes:
+        """Return what comes next, or nothing when nothing has by `until`, which may be before the deadline or after.
+
+        It goes past the guard: whoever calls it holds what comes within limits.
+        """
+        remaining = until - time.monotonic()
+        if remaining <= 0:
+            return b""
+        self._socket.settimeout(remaining)
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+        except OSError as error:
+            if isinstance(error, TimeoutError) and not error.errno:  # ours, not the kernel's
+                return b""
+            raise _failure(error, self._peer) from error
+        if not data:
+            raise hung_up(self._peer)
+        return data
 
     def settimeout(self, _timeout: float | None) -> None:
         """Do nothing: the deadline rules (redis-py may call it)."""

@@ -128,6 +128,37 @@ class RedisClient(Protocol):
         """
         ...
 
+    async def watch(
+        self,
+        url: Url,
+        *keys: str,
+        changed: Callable[[], None],
+        username: str = "",
+        password: Secret | None = None,
+        ca_file: str = "",
+    ) -> None:
+        """Listen for changes of keys until cancelled, on a connection of its own; for ``Source.watch``.
+
+        Uses client tracking in broadcasting mode (Redis 6 and later), which needs nothing set up in the server and
+        the permission ``+client|tracking``. A server that does not answer a PING, sent every 5 s, within the source's
+        timeout is lost.
+
+        Args:
+            url: as for `execute`; a key of the same name in another database counts too.
+            keys: their names; of another key's change nothing is heard.
+            changed: called in the event loop's thread: once listening has begun, and again whenever it begins
+                anew, since what changed before that was told to nobody; then after a key was written, deleted
+                or expired. It may be called once for several changes.
+            username: ACL user, where the URL names none.
+            password: password, where the URL holds none.
+            ca_file: PEM file with the certificate authorities to trust.
+
+        Raises:
+            ProbeError: as `execute`; ``unexpected_answer`` where the server knows no client tracking. Listening has
+                ended; begin anew after a pause.
+        """
+        ...
+
 
 class Completed(Protocol):
     """A finished command."""

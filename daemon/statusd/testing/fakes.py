@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
+import trio
 
 from statusd.errors import ProbeError
 from statusd.values import Secret, Url
@@ -107,10 +108,12 @@ class FakeTcp:
 
 @attrs.define
 class FakeRedis:
-    """Answers every command alike."""
+    """Answers every command alike; tells those who `watch` of changes when `change` is called."""
 
     reply: Any = None
     asked: list[tuple[str | bytes | int, ...]] = attrs.field(factory=list)
+    watched: list[tuple[str, ...]] = attrs.field(factory=list)
+    _watchers: list[Callable[[], None]] = attrs.field(factory=list, init=False)
 
     async def execute(
         self,
@@ -125,6 +128,31 @@ class FakeRedis:
         if isinstance(self.reply, ProbeError):
             raise self.reply
         return self.reply
+
+    async def watch(
+        self,
+        url: Url,
+        *keys: str,
+        changed: Callable[[], None],
+        username: str = "",
+        password: Secret | None = None,
+        ca_file: str = "",
+    ) -> None:
+        """Call `changed` now and with each `change`, until cancelled; raise the reply when it is an error."""
+        self.watched.append(keys)
+        if isinstance(self.reply, ProbeError):
+            raise self.reply
+        self._watchers.append(changed)
+        try:
+            changed()
+            await trio.sleep_forever()
+        finally:
+            self._watchers.remove(changed)
+
+    def change(self) -> None:
+        """Tell everyone who watches."""
+        for changed in tuple(self._watchers):
+            changed()
 
 
 @attrs.frozen

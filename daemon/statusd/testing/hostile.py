@@ -250,6 +250,17 @@ class _Redis:
     ) -> Any:
         return await self.call.redis()
 
+    async def watch(
+        self,
+        url: Url,
+        *keys: str,
+        changed: Callable[[], None],
+        username: str = "",
+        password: Secret | None = None,
+        ca_file: str = "",
+    ) -> None:
+        await self.call.redis()
+
 
 @attrs.define(kw_only=True)
 class HostileContext(FakeContext):
