@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "model": BOTTOM,
     "net": BOTTOM,
     "systemd": BOTTOM,
+    "client": BOTTOM,
     "plugin": BOTTOM | {"model"},
     "web": BOTTOM | {"model", "plugin"},
     "runtime": BOTTOM | {"model", "plugin"},

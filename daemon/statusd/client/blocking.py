@@ -1,0 +1,190 @@
+"""The client for programs without an event loop: scripts run on blocking sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+from statusd.client.address import DEFAULT, VARIABLE, Address
+from statusd.client.answers import Explanation, TreeState
+from statusd.client.asking import Asking, Patience
+from statusd.client.faults import ClientError, InterruptedStepError
+from statusd.client.sockets import SocketConnection
+from statusd.client.steps import Emit, Pause, Run, Script, Step
+from statusd.client.updates import Update
+
+T = TypeVar("T")
+
+
+class Events:
+    """The updates of a tree, for ever: an iterator that opens its stream again whenever it is lost.
+
+    The first connection is not tried again: where it fails, the first `next` raises. Close it, or its client, when
+    done.
+
+    Attributes:
+        is_closed: whether there are no further updates.
+    """
+
+    def __init__(self, script: Script[None], connection: SocketConnection) -> None:
+        self._script = script
+        self._run: Run[None] | None = None
+        self._connection = connection
+        self.is_closed = False
+
+    def __iter__(self) -> Iterator[Update]:
+        return self
+
+    def __next__(self) -> Update:
+        """Wait for the next update.
+
+        Raises:
+            ClientError: when the first stream does not begin.
+        """
+        if self.is_closed:
+            raise StopIteration
+        try:
+            return self._next()
+        except ClientError:
+            self.close()
+            raise
+
+    def _next(self) -> Update:
+        if self._run is None:
+            self._run = Run(self._script)
+        while (step := self._run.step) is not None:
+            if isinstance(step, Emit):
+                self._run.give()
+                return step.update
+            _advance(self._run, step, self._connection)
+        raise StopIteration
+
+    def close(self) -> None:
+        """Close the stream; there are no further updates."""
+        self.is_closed = True
+        self._script.close()
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _advance(run: Run[T], step: Step, connection: SocketConnection) -> None:
+    try:
+        answer = connection.perform(step)
+    except ClientError as error:
+        run.fail(error)
+    except BaseException:
+        # Ctrl-C, say: it may have come after bytes were taken and before they were handed over.
+        connection.close()
+        if not isinstance(step, Pause):
+            with contextlib.suppress(ClientError):
+                run.fail(InterruptedStepError())
+        raise
+    else:
+        run.give(answer)
+
+
+class Client:
+    """Asks a running statusd, for programs without an event loop.
+
+    Each request has a connection of its own, so one client may serve several threads; an iterator of `events` belongs
+    to one.
+
+    Args:
+        url: where the daemon is: a URL (``http://``, ``https://``), or what ``[http] bind`` takes
+            (``127.0.0.1:8000``, ``unix:/run/statusd/http.sock``); None for ``$STATUSD_URL``, else port 8000 of this host.
+        timeout: seconds for an answer, from looking the name up to its last byte.
+        ca_file: PEM file with the certificate authorities to trust, instead of the system's.
+
+    Raises:
+        ClientError: ``bad_address``.
+    """
+
+    def __init__(self, url: str | None = None, *, timeout: float = 5.0, ca_file: str = "") -> None:
+        self.address = Address.parse(url or os.environ.get(VARIABLE) or DEFAULT)
+        self._ca_file = ca_file
+        self._asking = Asking(
+            address=self.address, timeout=timeout, clock=time.monotonic, patience=Patience()
+        )
+        self._streams: list[Events] = []
+
+    def state(
+        self,
+        path: str = "",
+        *,
+        since: int | None = None,
+        wait: float | None = None,
+        max_age: float | None = None,
+        no_cache: bool = False,
+    ) -> TreeState:
+        """Return the tree, or the branch at `path`.
+
+        Args:
+            path: of the node, percent-encoded segments joined by ``/``; ``""`` is the whole tree.
+            since: a revision; the answer waits until the branch has a newer one.
+            wait: seconds to wait for it at most; then the answer is the present state. The daemon waits 60 at most.
+            max_age: seconds; where the answer would be older, the sources behind it are probed first.
+            no_cache: whether they are probed first in any case.
+
+        Raises:
+            ClientError: ``no_such_node`` when there is none, and see there for the rest.
+        """
+        return self._ask(self._asking.state(path, since=since, wait=wait, max_age=max_age, no_cache=no_cache))
+
+    def explain(self, path: str = "", *, max_age: float | None = None, no_cache: bool = False) -> Explanation:
+        """Return why the node at `path` has its status, and what would change it.
+
+        Args:
+            path: as in `state`.
+            max_age: as in `state`.
+            no_cache: as in `state`.
+
+        Raises:
+            ClientError: as `state`.
+        """
+        return self._ask(self._asking.explain(path, max_age=max_age, no_cache=no_cache))
+
+    def events(self, path: str = "") -> Events:
+        """Return an iterator over the updates of the tree, or of the branch at `path`.
+
+        Args:
+            path: as in `state`.
+        """
+        events = Events(self._asking.follow(path), SocketConnection(self.address, self._ca_file))
+        self._streams = [stream for stream in self._streams if not stream.is_closed]
+        self._streams.append(events)
+        return events
+
+    def close(self) -> None:
+        """Close the streams that are still open."""
+        for stream in self._streams:
+            stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, script: Script[T]) -> T:
+        connection = SocketConnection(self.address, self._ca_file)
+        try:
+            run = Run(script)
+            while run.step is not None:
+                _advance(run, run.step, connection)
+        finally:
+            connection.close()
+        assert run.result is not None
+        return run.result
