@@ -1,0 +1,73 @@
+"""What ``/readyz`` and ``/explain`` say alike: statuses, ages and names in words, each on one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import unquote
+
+from statusd.model.status import Status
+from statusd.model.tree import Node
+
+LISTED: Final = 5
+"""How many of several are named before the rest is only counted."""
+
+# What breaks a line, moves the cursor, is not shown, or turns the text around: C0, C1, the line and paragraph
+# separators, the bidirectional marks, overrides and isolates (UAX 9), surrogates.
+_UNSEEN: Final = re.compile("[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_BREAKS: Final = re.compile(r"[\t\n\r]+")
+
+
+def one_line(text: str) -> str:
+    """Return an upstream's `text` as one line without control characters; what is replaced shows as U+FFFD."""
+    return _UNSEEN.sub("\ufffd", _BREAKS.sub(" ", text)).strip()
+
+
+def standing(status: Status, reason: str) -> str:
+    """Return such as ``down (refused)``; the reason is left out where it says no more than the status."""
+    return str(status) if reason == status.value else f"{status} ({reason})"
+
+
+def said(status: Status, reason: str, message: str) -> str:
+    """Return such as ``down (refused): The server refused the connection.``, ending like a sentence."""
+    text = one_line(message)
+    whole = f"{standing(status, reason)}: {text}" if text else standing(status, reason)
+    return whole if whole.endswith((".", "!", "?")) else f"{whole}."
+
+
+def span(seconds: float) -> str:
+    """Return a time span for people, as exact as its size wants; a negative one, of a clock set back, as none."""
+    seconds = max(seconds, 0.0)
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def name_of(segment: str) -> str:
+    """Return the quoted name that a path segment encodes."""
+    return f'"{one_line(unquote(segment))}"'
+
+
+def listed(items: Iterable[str], conjunction: str = "and") -> str:
+    """Return `items` as an enumeration; of many, the first few and how many more there are."""
+    every = list(items)
+    rest = len(every) - LISTED
+    shown = [*every[:LISTED], f"{rest} more"] if rest > 0 else every
+    return f" {conjunction} ".join([*filter(None, [", ".join(shown[:-1])]), *shown[-1:]])
+
+
+def plural(number: int, noun: str, several: str = "") -> str:
+    """Return such as ``1 child`` or ``2 children``."""
+    return f"{number} {noun if number == 1 else several or noun + 's'}"
+
+
+def counting(node: Node) -> dict[str, Node]:
+    """Return the children that take part in the rollup of `node`, those that are off among them."""
+    # A place in a source's branch is no more than its parts, which count nowhere else.
+    return {
+        name: child for name, child in node.children.items() if node.rule and (child.counts or node.source)
+    }
