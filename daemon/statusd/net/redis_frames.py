@@ -100,6 +100,8 @@ class FrameReader:
             end = at + length + 2
             if len(self._buffer) < end:
                 return None
+            if self._buffer[end - 2 : end] != b"\r\n":
+                raise self._foreign()
             self._string = None
             self._complete(kind, bytes(self._buffer[at : end - 2]), frames)
             return end

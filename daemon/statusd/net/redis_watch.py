@@ -72,6 +72,7 @@ class Watch:
             self.close()
             with trio.move_on_after(_JOIN, shield=True):
                 await self._ended.wait()
+                self._thread.join(_JOIN)  # no wait to speak of: it has nothing left to do but to return
         if self._fault is not None:
             raise self._fault
         if is_closed:
