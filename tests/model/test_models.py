@@ -1,20 +1,15 @@
-import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from statusd import Report, Status
-from statusd.model.merge import Reading, expired, model_reports, own_report, source_node
-from statusd.model.rollup import Candidate, model_node, select
+from statusd.model.merge import Reading, expired, model_reports, own_report
+from statusd.model.nodes import model_node, select
 from statusd.model.status import best
+from tests.model.samples import candidate, node_of
 from tests.model.strategies import paths, reports, statuses
 
-
-def candidate(status, source="s"):
-    return Candidate(source=source, plugin="p", backend=source, status=status, reason="ok")
-
-
 candidates = st.lists(statuses, min_size=1, max_size=4).map(
-    lambda given_statuses: [candidate(status, f"s{place}") for place, status in enumerate(given_statuses)]
+    lambda given_statuses: [candidate(f"s{place}", status) for place, status in enumerate(given_statuses)]
 )
 
 
@@ -48,9 +43,9 @@ def test_a_model_that_no_report_names_follows_its_source():
 
 
 def test_a_model_counts_while_a_required_source_of_it_is_not_off():
-    optional = attrs.evolve(candidate(Status.DOWN, "optional"), counts=False)
-    assert not model_node([candidate(Status.OFF, "required"), optional]).counts
-    assert model_node([candidate(Status.DOWN, "required"), optional]).counts
+    optional = candidate("optional", Status.DOWN, counts=False)
+    assert not model_node([candidate("required", Status.OFF), optional]).counts
+    assert model_node([candidate("required", Status.DOWN), optional]).counts
 
 
 def test_without_a_report_about_itself_the_worst_of_the_others_stands_for_a_source():
@@ -61,7 +56,7 @@ def test_without_a_report_about_itself_the_worst_of_the_others_stands_for_a_sour
 
 @given(st.lists(reports(paths), max_size=5, unique_by=lambda report: report.path), reports())
 def test_every_part_stands_where_its_path_says(parts, own):
-    node = source_node(Reading(reports=(own, *parts), observed_at=1.0, expires_at=2.0), counts=True)
+    node = node_of(Reading(reports=(own, *parts), observed_at=1.0, expires_at=2.0))
     assert node.status is own.status
     for part in parts:
         place = node
@@ -75,13 +70,13 @@ def test_a_place_that_only_has_parts_below_it_is_their_rollup():
     reading = Reading(
         reports=(Report.ok(), Report.ok(path="disks/a"), Report.down("missing", path="disks/b"))
     )
-    disks = source_node(reading, counts=True).children["disks"]
+    disks = node_of(reading).children["disks"]
     assert (disks.status, disks.reason) == (Status.DOWN, "missing")
 
 
 def test_parts_take_no_part_in_a_rollup_of_the_tree():
     reading = Reading(reports=(Report.ok(), Report.down("dead", path="readers/a"), Report.ok(path="b")))
-    source = source_node(reading, counts=True)
+    source = node_of(reading)
     assert source.counts
     readers = source.children["readers"]
     assert not any(part.counts for part in (readers, readers.children["a"], source.children["b"]))

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statusd import Node, OptionError, Snapshot, Status, ViewContext, segment
-from statusd.model.rollup import Candidate, model_node
+from statusd.model.nodes import Candidate, model_node
 from statusd_plugins import models
 from statusd_plugins.models import ModelsView
 from tests import seeds
+from tests.model.samples import candidate
 
 
 def claim(source: str, status: str, label: str = "", **rest: Any) -> Candidate:
-    fields = {"plugin": source, "backend": source, "reason": "why"} | rest
-    return Candidate(source=source, status=Status(status), label=label, **fields)
+    return candidate(source, status, label=label, **({"reason": "why"} | rest))
 
 
 def snapshot(**candidates: list[Candidate]) -> Snapshot:

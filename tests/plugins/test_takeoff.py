@@ -22,12 +22,13 @@ from statusd import (
     ViewContext,
     parse_object,
 )
-from statusd.model.merge import Reading, expired, source_node
+from statusd.model.merge import Reading, expired
 from statusd.plugin.validation import checked_reports
 from statusd.testing.fakes import FakeContext, FakeResponse
 from statusd_plugins import takeoff, takeoff_redaction
 from statusd_plugins.takeoff import StatusView, TakeoffSource
 from statusd_plugins.takeoff_redaction import redacted
+from tests.model.samples import node_of
 
 BODY = b"""{ "config": {"port": 3000, "big": 1180591620717411303424, "repository_path": "/home"},
   "status": {"live_readers": {"r1": {"pids": [41], "model_name": "m"}, "r2": {"pids": [], "model_name": "m"}},
@@ -273,7 +274,7 @@ def snapshot(**nodes: Node) -> Snapshot:
 
 
 def node(*reports: Report) -> Node:
-    return source_node(Reading(reports=reports, observed_at=1.0, expires_at=9.0), counts=True)
+    return node_of(Reading(reports=reports, observed_at=1.0, expires_at=9.0))
 
 
 async def good_node(body: bytes = BODY) -> Node:
@@ -314,7 +315,7 @@ def test_without_a_body_it_is_503_and_says_why(found: Node, reason: str):
 
 async def test_a_stale_body_is_not_relayed():
     reading = Reading(reports=tuple(await source(answering(200, BODY)).probe()))
-    stale = source_node(expired(reading, "Past its lifetime."), counts=True)
+    stale = node_of(expired(reading, "Past its lifetime."))
     document = view(info("inference")).render("/status", snapshot(inference=stale))
     assert (document.status, parse_object(document.body)["reason"]) == (503, "stale")
 

@@ -1,3 +1,5 @@
+import math
+
 import attrs
 import pytest
 import trio
@@ -11,19 +13,27 @@ from tests.model.strategies import reports
 from tests.runtime.clocks import TrioClock
 
 
-def tracked(name, *, first=None, **rest):
-    info = SourceInfo(name=name, plugin="p", backend=name)
-    first = (first or pending(is_configured=True),)
-    return Tracked(**{"info": info, "models": (), "required": True, "first": first, **rest})
+def tracked(name, *, first=None, models=(), patience=math.inf, **info):
+    return Tracked(
+        info=SourceInfo(name=name, plugin="p", backend=name, **info),
+        models=models,
+        first=(first or pending(is_configured=True),),
+        patience=patience,
+    )
 
 
 @attrs.define
 class Running:
     hub: Hub
-    transitions: list = attrs.field(factory=list)
+    changes: list = attrs.field(factory=list)
 
-    def take(self, snapshot, transitions):
-        self.transitions.append((snapshot.revision, transitions))
+    def take(self, change):
+        assert change.snapshot is self.hub.snapshot
+        self.changes.append(change)
+
+    @property
+    def transitions(self):
+        return [(change.snapshot.revision, change.transitions) for change in self.changes]
 
     async def observe(self, name, *given_reports, lifetime=8.0):
         async with self.hub.inbox() as inbox:
@@ -47,8 +57,8 @@ class SetClock:
 
 @pytest.fixture
 def start(nursery):
-    async def begin(sources, models=None, statements=(), clock=None):
-        running = Running(Hub(sources, models or {}, statements=statements, clock=clock or TrioClock()))
+    async def begin(sources, models=None, *, clock=None, **rest):
+        running = Running(Hub(sources, models or {}, clock=clock or TrioClock(), **rest))
         running.hub.listen(running.take)
         await nursery.start(running.hub.run)
         return running

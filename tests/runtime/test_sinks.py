@@ -6,10 +6,14 @@ import trio
 import trio.testing
 
 from statusd import Sink, Snapshot, Status, Transition
+from statusd.model.snapshot import Change
 from statusd.model.tree import Node
 from statusd.runtime.sinks import PARTS, QUEUE, SinkRunner, as_line, log_transitions
 
-SNAPSHOT = Snapshot(root=Node(status=Status.OK), revision=1, version=1, at=0.0)
+
+def change(*transitions):
+    snapshot = Snapshot(root=Node(status=Status.OK), revision=1, version=1, at=0.0)
+    return Change(snapshot=snapshot, transitions=transitions)
 
 
 def transition(number=0, **changes):
@@ -43,8 +47,8 @@ class Collecting(Sink):
 async def test_a_sink_gets_every_transition_in_order(nursery):
     runner = SinkRunner(Collecting())
     await nursery.start(runner.run)
-    runner.take(SNAPSHOT, (transition(1), transition(2)))
-    runner.take(SNAPSHOT, (transition(3),))
+    runner.take(change(transition(1), transition(2)))
+    runner.take(change(transition(3)))
     await trio.testing.wait_all_tasks_blocked()
     assert runner.sink.seen == [1, 2, 3]
 
@@ -52,7 +56,7 @@ async def test_a_sink_gets_every_transition_in_order(nursery):
 async def test_a_sink_that_raises_loses_that_transition_only_and_is_logged_once(nursery, caplog):
     runner = SinkRunner(Collecting(fail_on=(2, 3)))
     await nursery.start(runner.run)
-    runner.take(SNAPSHOT, tuple(transition(number) for number in range(1, 5)))
+    runner.take(change(*(transition(number) for number in range(1, 5))))
     await trio.testing.wait_all_tasks_blocked()
     assert runner.sink.seen == [1, 4]
     assert caplog.text.count("sink collecting failed") == 1
@@ -72,7 +76,7 @@ async def test_a_sink_whose_own_task_exits_the_process_only_loses_that_transitio
 
     runner = SinkRunner(Exiting())
     await nursery.start(runner.run)
-    runner.take(SNAPSHOT, (transition(1), transition(2)))
+    runner.take(change(transition(1), transition(2)))
     await trio.testing.wait_all_tasks_blocked()
     assert runner.sink.seen == [2]
     assert "sink collecting failed" in caplog.text
@@ -91,7 +95,7 @@ async def test_a_sink_that_raises_what_ends_processes_only_loses_that_transition
 
     runner = SinkRunner(Interrupting())
     await nursery.start(runner.run)
-    runner.take(SNAPSHOT, (transition(1), transition(2)))
+    runner.take(change(transition(1), transition(2)))
     await trio.testing.wait_all_tasks_blocked()
     assert runner.sink.seen == [2]
 
@@ -101,7 +105,7 @@ async def test_a_sink_that_hangs_loses_the_oldest_and_never_holds_the_hub(nurser
     runner = SinkRunner(Collecting(gate=gate))
     await nursery.start(runner.run)
     for number in range(QUEUE + 10):
-        runner.take(SNAPSHOT, (transition(number),))
+        runner.take(change(transition(number)))
     assert runner.dropped == 10
     gate.set()
     await trio.testing.wait_all_tasks_blocked()
@@ -125,7 +129,7 @@ def test_a_transition_is_one_line(changes, line):
 def test_of_a_thousand_parts_the_first_are_named_and_the_others_counted(caplog):
     caplog.set_level(logging.INFO)
     parts = [transition(path=f"sources/tk/readers/{number}") for number in range(1000)]
-    log_transitions(SNAPSHOT, (*parts, transition(path="sources/tk"), transition(path="")))
+    log_transitions(change(*parts, transition(path="sources/tk"), transition(path="")))
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == PARTS + 3
     assert lines[PARTS - 1].startswith(f"sources/tk/readers/{PARTS - 1}: ")
@@ -138,5 +142,5 @@ def test_of_a_thousand_parts_the_first_are_named_and_the_others_counted(caplog):
 
 def test_what_counts_in_no_rollup_is_information(caplog):
     caplog.set_level(logging.INFO)
-    log_transitions(SNAPSHOT, (transition(), transition(counts=False), transition(after=Status.DEGRADED)))
+    log_transitions(change(transition(), transition(counts=False), transition(after=Status.DEGRADED)))
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO", "WARNING"]
