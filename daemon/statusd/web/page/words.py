@@ -1,4 +1,4 @@
-"""What the page says about a node of ``/state``; ``page.js`` says the same, and a browser test compares them."""
+"""What the page says about a node of ``/state``; ``words.js`` says the same, and a browser test compares them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,15 @@ WINGS: Final = ("models", "sources", "plugins", "daemon")
 LISTED: Final = 5
 """Names of deciding children before the rest is only counted."""
 
-_SERVING: Final = frozenset({"backend", "source", "candidates"})  # facts of a model that are shown by themselves
-_NOUNS: Final = {"daemon": "parts of the daemon"}
+_SERVING: Final = frozenset(
+    {"backend", "source", "candidates"}
+)  # facts of a model that are shown by themselves
+_NOUNS: Final = {
+    "models": ("model", "models"),
+    "sources": ("source", "sources"),
+    "plugins": ("plugin", "plugins"),
+    "daemon": ("part of the daemon", "parts of the daemon"),
+}
 
 # What a browser does not show, drops, or lets turn the text around: C0 and C1 without tab and newline, the
 # bidirectional overrides and isolates (UAX 9), surrogates.
@@ -85,25 +92,32 @@ def reason(node: State) -> str:
     return "" if word == node["status"] else word
 
 
-def apart(node: State) -> str:
-    """Return the remark that a node has no say in the rollup above it."""
-    return "" if node.get("counts", True) else "does not count"
+def apart(node: State, path: str) -> str:
+    """Return the remark that a node has no say in the rollup of its wing; parts never have, their source sums them up."""
+    return "does not count" if not node["counts"] and path.count("/") == 1 else ""
 
 
 def seen(node: State) -> str | None:
     """Return when the reading behind a node was taken; None for what is no reading, and so never turns stale."""
-    observed: str | None = node.get("observed_at")
-    return observed if node.get("expires_at") else None
+    observed: str | None = node["observed_at"]
+    return observed if node["expires_at"] else None
 
 
 def rule(node: State) -> str:
-    """Return which children decided a rollup that is not well."""
-    rollup = node.get("rollup")
-    if not rollup or not rollup["decided_by"] or node["status"] in {"ok", "off"}:
+    """Return what decided a rollup that is not well, where nothing else says so already.
+
+    The message of ``worst`` names them; a model's selected source shows among its candidates.
+    """
+    rollup = node["rollup"]
+    if not rollup or rollup["rule"] == "worst" or node["status"] in {"ok", "off"}:
+        return ""
+    if rollup["decided_by"] in ([], [node["source"]]):
         return ""
     names = [label(name) for name in rollup["decided_by"]]
     rest = len(names) - LISTED
-    return f"{rollup['rule']}: decided by {', '.join(names[:LISTED])}" + (f" and {rest} more" if rest > 0 else "")
+    return f"{rollup['rule']}: decided by {', '.join(names[:LISTED])}" + (
+        f" and {rest} more" if rest > 0 else ""
+    )
 
 
 def verdict(root: State) -> str:
@@ -147,7 +161,7 @@ def candidates(node: State) -> list[dict[str, str]]:
     return [
         {
             "source": _text(one.get("source")),
-            "backend": _text(one.get("backend")),
+            "backend": "" if one.get("backend") == one.get("source") else _text(one.get("backend")),
             "status": _text(one.get("status")),
             "reason": _text(one.get("reason")),
             "selected": "selected" if one.get("source") == source else "",
@@ -182,10 +196,11 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
 def _failing(root: State) -> Iterator[tuple[int, int, str]]:
     """Yield for each wing with children that count and are not ok: how many, of how many, and what they are."""
     for name, wing in wings(root):
-        counted = [one for one in wing["children"].values() if one.get("counts", True) and one["status"] != "off"]
+        counted = [one for one in wing["children"].values() if one["counts"] and one["status"] != "off"]
         bad = sum(one["status"] != "ok" for one in counted)
         if bad:
-            yield bad, len(counted), _NOUNS.get(name, label(name))
+            one, several = _NOUNS.get(name, (label(name), label(name)))
+            yield bad, len(counted), one if len(counted) == 1 else several
 
 
 def _json(value: Any) -> str:
