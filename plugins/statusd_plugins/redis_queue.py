@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Final
 
 import attrs
 import msgspec
 
 from statusd import (
     Document,
+    Node,
+    Payload,
     ProbeError,
     Report,
     Secret,
     Snapshot,
     Source,
     SourceRegistry,
-    Status,
     Url,
     View,
     ViewRegistry,
@@ -29,6 +30,41 @@ from statusd_plugins.common_keys import expect_source
 
 PLUGIN: Final = "redis_queue"
 TRUTHY: Final = frozenset({"1", "true", "yes", "on"})
+UNREACHABLE: Final = frozenset(
+    {
+        "timeout",
+        "refused",
+        "unreachable",
+        "name_not_resolved",
+        "tls_failed",
+        "connection_lost",
+        "permission_denied",
+        "not_found",
+        "protocol_error",
+    }
+)
+"""Reasons for which Redis could not be asked; whoever reads ``/queue/status`` need not tell them apart."""
+
+
+@attrs.frozen(kw_only=True)
+class QueueStatus:
+    """The body of ``/queue/status``.
+
+    Attributes:
+        slot_occupied: whether the slot is taken.
+        queue_size: how many wait.
+    """
+
+    slot_occupied: bool
+    queue_size: Annotated[int, msgspec.Meta(ge=0)]
+
+    def encoded(self) -> bytes:
+        """Return it as JSON, the fields in this order."""
+        return msgspec.json.encode(attrs.asdict(self))
+
+
+NOTHING: Final = QueueStatus(slot_occupied=False, queue_size=0)
+"""What stands in where nothing was found."""
 
 
 def slot_occupied(text: str) -> bool:
@@ -36,12 +72,13 @@ def slot_occupied(text: str) -> bool:
     return text.strip().lower() in TRUTHY
 
 
-def queue_size(text: str) -> int:
-    """Return how many wait: a decimal number of any size; what is negative or no number counts as 0."""
+def queue_size(text: str) -> int | None:
+    """Return how many wait: a decimal number of any size; None where it is negative or no number."""
     try:
-        return max(0, int(text.strip()))
+        size = int(text.strip())
     except ValueError:
-        return 0
+        return None
+    return size if size >= 0 else None
 
 
 def understand(reply: Any) -> dict[str, str]:
@@ -58,6 +95,23 @@ def understand(reply: Any) -> dict[str, str]:
             raise ProbeError("unexpected_answer", "The server's hash holds something else than strings.")
         fields[name.decode(errors="ignore")] = value.decode(errors="ignore")
     return fields
+
+
+def judge(fields: Mapping[str, str]) -> Report:
+    """Return what the fields of the hash say; what is missing or wrong counts as nothing, and is named."""
+    size = queue_size(fields.get("queue_size", ""))
+    found = QueueStatus(slot_occupied=slot_occupied(fields.get("slot_occupied", "")), queue_size=size or 0)
+    faults = [
+        f"no {name}, which then counts as {default}"
+        for name, default in (("slot_occupied", "false"), ("queue_size", "0"))
+        if name not in fields
+    ]
+    if size is None and "queue_size" in fields:
+        faults.append("a queue_size that is not a number from 0 on, which then counts as 0")
+    said: dict[str, Any] = {"facts": attrs.asdict(found), "payload": Payload(found.encoded())}
+    if faults:
+        return Report.degraded("bad_value", f"The hash has {', and '.join(faults)}.", **said)
+    return Report.ok(**said)
 
 
 def _numbered_database(_instance: object, _attribute: object, url: Url) -> None:
@@ -105,11 +159,17 @@ class RedisQueueSource(Source):
         fields = understand(reply)
         if not fields:
             return Report.unknown("no_key", f'The server holds nothing under the key "{self.key}".')
-        return Report.ok(
-            facts={
-                "slot_occupied": slot_occupied(fields.get("slot_occupied", "")),
-                "queue_size": queue_size(fields.get("queue_size", "")),
-            }
+        return judge(fields)
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Listen for changes of the hash."""
+        await self.context.redis.watch(
+            self.url,
+            self.key,
+            changed=changed,
+            username=self.username,
+            password=self.password,
+            ca_file=self.ca_file,
         )
 
 
@@ -130,17 +190,36 @@ class QueueView(View):
         """Return ``/queue/status``."""
         return ("/queue/status",)
 
-    def render(self, path: str, snapshot: Snapshot) -> Document:  # noqa: ARG002  # there is one path
-        """Return the two fields; always 200."""
+    def sources(self, path: str) -> tuple[str, ...]:  # noqa: ARG002  # there is one path
+        """Return the queue's source, if there is one."""
         name = self.source or next(iter(self.context.sources_of(PLUGIN)), "")
-        node = snapshot.find(f"sources/{name}") if name else None
-        facts = node.facts if node is not None and node.status is Status.OK else {}
-        size = facts.get("queue_size")
-        body = {
-            "slot_occupied": facts.get("slot_occupied") is True,
-            "queue_size": size if type(size) is int and size > 0 else 0,
-        }
-        return Document(body=msgspec.json.encode(body))
+        return (name,) if name else ()
+
+    def responses(self, path: str) -> Mapping[int, Any]:  # noqa: ARG002  # there is one path
+        """Return the two fields; always 200."""
+        return {200: QueueStatus}
+
+    def render(self, path: str, snapshot: Snapshot) -> Document:
+        """Return what the newest finished probe found, whatever thresholds make of it; zeros where it found nothing."""
+        nodes = [snapshot.find(f"sources/{name}") for name in self.sources(path)]
+        node = nodes[0] if nodes else None
+        if node is not None and node.payload is not None:
+            return Document(
+                body=node.payload.body, detail="bad_value" if _reason(node) == "bad_value" else ""
+            )
+        detail = "not_configured" if not nodes else "not_observed" if node is None else _substitute(node)
+        return Document(body=NOTHING.encoded(), detail=detail)
+
+
+def _reason(node: Node) -> str:
+    return node.reason if node.basis is None else node.basis.newest.reason
+
+
+def _substitute(node: Node) -> str:
+    reason = _reason(node)
+    if reason == "pending":
+        return "not_observed"
+    return "redis_unreachable" if reason in UNREACHABLE else reason
 
 
 @hookimpl

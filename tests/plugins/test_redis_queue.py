@@ -7,14 +7,17 @@ import re
 import socket
 from typing import Any
 
+import msgspec
 import pytest
 import trio
+import trio.testing
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from statusd import (
     Node,
     OptionError,
+    Payload,
     ProbeError,
     Report,
     Secret,
@@ -24,6 +27,7 @@ from statusd import (
     Url,
     ViewContext,
 )
+from statusd.model.basis import Basis
 from statusd.net.names import Resolver
 from statusd.net.redis import RedisServers
 from statusd.net.trace import Trace
@@ -68,16 +72,16 @@ WORDS = st.one_of(
 )
 
 
-def expected_size(value: bytes) -> int:
+def expected_size(value: bytes) -> int | None:
     """The rule, said another way: a sign, digits in groups that single underscores part, spaces around."""
     text = value.decode("utf-8", "ignore")
     match = re.fullmatch(r"\s*([+-]?)(\d+(?:_\d+)*)\s*", text)
-    if match is None or match[1] == "-":
-        return 0
+    if match is None:
+        return None
     number = 0
     for digit in match[2].replace("_", ""):
         number = number * 10 + "0123456789".index(str(int(digit)))
-    return number
+    return None if match[1] == "-" and number else number
 
 
 def expected_slot(value: bytes) -> bool:
@@ -102,8 +106,13 @@ def test_the_fields_follow_the_rules(slot, size):
 @pytest.mark.parametrize(
     "value", [b"9" * 4301, b"0" * 5000 + b"1", b"0x10", b"1.0", b"1e3", b"", b"-7", b"--7", b"nan"]
 )
-def test_what_is_no_number_within_the_limits_counts_as_none(value):
-    assert redis_queue.queue_size(value.decode()) == 0
+async def test_what_is_no_number_within_the_limits_counts_as_none_and_is_named(value):
+    report = await probed({b"slot_occupied": b"1", b"queue_size": value})
+    assert (report.status, report.reason) == (Status.DEGRADED, "bad_value")
+    assert report.message == (
+        "The hash has a queue_size that is not a number from 0 on, which then counts as 0."
+    )
+    assert dict(report.facts) == {"slot_occupied": True, "queue_size": 0}
 
 
 async def test_the_hash_becomes_facts():
@@ -112,8 +121,51 @@ async def test_the_hash_becomes_facts():
     assert dict(report.facts) == {"slot_occupied": True, "queue_size": 3}
 
 
-async def test_fields_that_are_absent_read_as_nothing():
-    assert dict((await probed({b"other": b"x"})).facts) == ZEROS
+async def test_the_payload_is_the_body_of_the_endpoint():
+    report = await probed({b"slot_occupied": b"on", b"queue_size": b"3"})
+    assert report.payload == Payload(b'{"slot_occupied":true,"queue_size":3}')
+
+
+@pytest.mark.parametrize(
+    ("fields", "facts", "message"),
+    [
+        (
+            {b"other": b"x"},
+            ZEROS,
+            "The hash has no slot_occupied, which then counts as false, and no queue_size, which then counts as 0.",
+        ),
+        (
+            {b"queue_size": b"3"},
+            {"slot_occupied": False, "queue_size": 3},
+            "The hash has no slot_occupied, which then counts as false.",
+        ),
+        (
+            {b"slot_occupied": b"1"},
+            {"slot_occupied": True, "queue_size": 0},
+            "The hash has no queue_size, which then counts as 0.",
+        ),
+        (
+            {b"queue_size": b"many"},
+            ZEROS,
+            (
+                "The hash has no slot_occupied, which then counts as false, and a queue_size that is not a number "
+                "from 0 on, which then counts as 0."
+            ),
+        ),
+    ],
+)
+async def test_fields_that_are_absent_read_as_nothing_and_are_named(fields, facts, message):
+    report = await probed(fields)
+    assert (report.status, report.reason, report.message) == (Status.DEGRADED, "bad_value", message)
+    assert dict(report.facts) == facts
+    assert report.payload is not None
+    assert json.loads(report.payload.body) == facts
+
+
+@pytest.mark.parametrize("word", [b"0", b"", b"maybe", b"\xff"])
+async def test_any_other_word_for_the_slot_says_that_it_is_free(word):
+    report = await probed({b"slot_occupied": word, b"queue_size": b"0"})
+    assert (report.status, dict(report.facts)) == (Status.OK, ZEROS)
 
 
 async def test_undecodable_bytes_in_a_fields_name_are_ignored():
@@ -122,6 +174,35 @@ async def test_undecodable_bytes_in_a_fields_name_are_ignored():
 
 async def test_a_number_of_any_size_passes_the_contract_of_reports():
     assert (await probed({b"queue_size": b"9" * 4300})).facts["queue_size"] == int("9" * 4300)
+
+
+async def test_watching_asks_for_the_key_with_the_credentials_and_probes_are_told_of_each_change():
+    asked = []
+
+    class Recording(FakeRedis):
+        async def watch(self, url, *keys, changed, **options):
+            asked.append((str(url), keys, options))
+            await super().watch(url, *keys, changed=changed, **options)
+
+    context, calls = FakeContext(redis=Recording()), []
+    queue = source(context, key="k", username="u", password=Secret("p"), ca_file="/ca.pem")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(queue.watch, lambda: calls.append(1))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(calls) == 1
+        context.redis.change()
+        assert len(calls) == 2
+        nursery.cancel_scope.cancel()
+    context.redis.change()
+    assert len(calls) == 2
+    options = {"username": "u", "password": Secret("p"), "ca_file": "/ca.pem"}
+    assert asked == [("redis://127.0.0.1:6379/0", ("k",), options)]
+
+
+async def test_what_keeps_it_from_watching_is_raised():
+    context = FakeContext(redis=FakeRedis(reply=ProbeError("refused", "No.")))
+    with pytest.raises(ProbeError):
+        await source(context).watch(lambda: None)
 
 
 async def test_no_hash_is_unknown_and_not_idle():
@@ -225,15 +306,23 @@ def snapshot(**nodes: Node) -> Snapshot:
     return Snapshot(root=Node(status=Status.OK, children={"sources": sources}), revision=1, version=1, at=0.0)
 
 
-def shown(view: QueueView, at: Snapshot) -> Any:
+def shown(view: QueueView, at: Snapshot) -> tuple[Any, str]:
+    """Return the body and its mark."""
     document = view.render("/queue/status", at)
     assert (document.status, document.content_type) == (200, "application/json")
     assert list(json.loads(document.body)) == ["slot_occupied", "queue_size"]
-    return json.loads(document.body)
+    return json.loads(document.body), document.detail
 
 
-def queue(size: Any, slot: Any = True, status: Status = Status.OK) -> Node:
-    return Node(status=status, facts={"slot_occupied": slot, "queue_size": size})
+def queue(**fields: str) -> Node:
+    """The node of a source whose newest probe found `fields`."""
+    return node(redis_queue.judge(fields))
+
+
+def node(newest: Report, **rest: Any) -> Node:
+    """The node of a source whose newest probe said `newest`."""
+    said: dict[str, Any] = {"status": newest.status, "reason": newest.reason, "facts": newest.facts, **rest}
+    return Node(payload=newest.payload, basis=Basis(newest=newest), **said)
 
 
 def test_the_view_answers_its_one_path():
@@ -241,14 +330,30 @@ def test_the_view_answers_its_one_path():
 
 
 def test_the_body_is_compact_like_those_of_the_other_endpoints():
-    document = QueueView(context=TWO).render("/queue/status", snapshot(first=queue(1)))
-    assert document.body == b'{"slot_occupied":true,"queue_size":1}'
+    at = snapshot(first=queue(slot_occupied="1", queue_size="1"))
+    assert QueueView(context=TWO).render("/queue/status", at).body == b'{"slot_occupied":true,"queue_size":1}'
+    document = QueueView(context=TWO).render("/queue/status", snapshot())
+    assert document.body == b'{"slot_occupied":false,"queue_size":0}'
 
 
 def test_the_first_queue_is_shown_unless_another_is_named():
-    at = snapshot(first=queue(1), second=queue(2))
-    assert shown(QueueView(context=TWO), at) == {"slot_occupied": True, "queue_size": 1}
-    assert shown(QueueView(context=TWO, source="second"), at) == {"slot_occupied": True, "queue_size": 2}
+    at = snapshot(
+        first=queue(slot_occupied="1", queue_size="1"), second=queue(slot_occupied="0", queue_size="2")
+    )
+    first, second = QueueView(context=TWO), QueueView(context=TWO, source="second")
+    assert shown(first, at) == ({"slot_occupied": True, "queue_size": 1}, "")
+    assert shown(second, at) == ({"slot_occupied": False, "queue_size": 2}, "")
+    assert first.sources("/queue/status") == ("first",)
+    assert second.sources("/queue/status") == ("second",)
+
+
+def test_the_type_of_the_answer_is_told_for_openapi():
+    (code, kind), *more = QueueView(context=TWO).responses("/queue/status").items()
+    assert (code, more) == (200, [])
+    schema = msgspec.json.schema(kind)["$defs"]["QueueStatus"]
+    assert schema["properties"]["slot_occupied"]["type"] == "boolean"
+    assert schema["properties"]["queue_size"] == {"type": "integer", "minimum": 0}
+    assert schema["required"] == ["slot_occupied", "queue_size"]
 
 
 @pytest.mark.parametrize("name", ["third", "other"])
@@ -263,38 +368,76 @@ def test_a_name_without_any_queue_is_a_mistake():
         QueueView(context=context(("other", "takeoff")), source="other")
 
 
-@pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
-def test_whatever_is_not_ok_shows_zeros(status):
-    assert shown(QueueView(context=TWO), snapshot(first=queue(5, status=status))) == ZEROS
+@pytest.mark.parametrize(
+    ("newest", "detail"),
+    [
+        (Report.down("refused", "No."), "redis_unreachable"),
+        (Report.down("timeout"), "redis_unreachable"),
+        (Report.down("unreachable"), "redis_unreachable"),
+        (Report.down("name_not_resolved"), "redis_unreachable"),
+        (Report.down("tls_failed"), "redis_unreachable"),
+        (Report.down("connection_lost"), "redis_unreachable"),
+        (Report.down("permission_denied"), "redis_unreachable"),
+        (Report.down("not_found"), "redis_unreachable"),
+        (Report.down("protocol_error"), "redis_unreachable"),
+        (Report.unknown("pending"), "not_observed"),
+        (Report.unknown("no_key"), "no_key"),
+        (Report.unknown("stale"), "stale"),
+        (Report.down("unauthorized"), "unauthorized"),
+        (Report.down("wrong_type"), "wrong_type"),
+        (Report.down("unavailable"), "unavailable"),
+        (Report.down("unexpected_answer"), "unexpected_answer"),
+        (Report.down("plugin_failed"), "plugin_failed"),
+        (Report.off(), "not_configured"),
+    ],
+)
+def test_where_nothing_was_found_zeros_stand_in_and_say_why(newest, detail):
+    view = QueueView(context=TWO)
+    assert shown(view, snapshot(first=node(newest))) == (ZEROS, detail)
+    assert shown(view, snapshot(first=Node(status=newest.status, reason=newest.reason))) == (ZEROS, detail)
 
 
 def test_without_a_source_or_before_its_first_report_there_are_zeros():
-    assert shown(QueueView(context=context()), snapshot()) == ZEROS
-    assert shown(QueueView(context=TWO), snapshot()) == ZEROS
-    assert shown(QueueView(context=TWO), snapshot(first=Node(status=Status.OK))) == ZEROS
+    assert shown(QueueView(context=context()), snapshot()) == (ZEROS, "not_configured")
+    assert QueueView(context=context()).sources("/queue/status") == ()
+    assert shown(QueueView(context=TWO), snapshot()) == (ZEROS, "not_observed")
     bare = Snapshot(root=Node(status=Status.OFF), revision=1, version=1, at=0.0)
-    assert shown(QueueView(context=TWO), bare) == ZEROS
+    assert shown(QueueView(context=TWO), bare) == (ZEROS, "not_observed")
+
+
+def test_a_default_in_one_field_is_marked():
+    at = snapshot(first=queue(slot_occupied="1", queue_size="-3"))
+    assert shown(QueueView(context=TWO), at) == ({"slot_occupied": True, "queue_size": 0}, "bad_value")
+
+
+def test_thresholds_and_dependencies_change_nothing_in_the_answer():
+    view = QueueView(context=TWO)
+    found = redis_queue.judge({"slot_occupied": "1", "queue_size": "4"})
+    whole = {"slot_occupied": True, "queue_size": 4}
+    for status, reason in ((Status.DOWN, "refused"), (Status.UNKNOWN, "parent_down")):
+        assert shown(view, snapshot(first=node(found, status=status, reason=reason))) == (whole, "")
+    lost = node(Report.down("refused"), status=Status.OK, reason="ok", facts=found.facts)
+    assert shown(view, snapshot(first=lost)) == (ZEROS, "redis_unreachable")
+    half = redis_queue.judge({"slot_occupied": "1"})
+    assert shown(view, snapshot(first=node(half, status=Status.OK, reason="ok")))[1] == "bad_value"
 
 
 def test_a_queue_of_any_length_is_shown_whole():
-    assert shown(QueueView(context=TWO), snapshot(first=queue(int("9" * 4300))))["queue_size"] == int(
-        "9" * 4300
+    at = snapshot(first=queue(slot_occupied="1", queue_size="9" * 4300))
+    assert shown(QueueView(context=TWO), at) == (
+        {"slot_occupied": True, "queue_size": int("9" * 4300)},
+        "",
     )
 
 
-@given(
-    *[
-        st.one_of(
-            st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.lists(st.none())
-        )
-    ]
-    * 2
-)
-def test_whatever_the_facts_hold_the_answer_keeps_its_types(size, slot):
-    body = shown(QueueView(context=TWO), snapshot(first=queue(size, slot)))
+@given(st.dictionaries(st.sampled_from(["slot_occupied", "queue_size", "x"]), st.text(max_size=6)))
+def test_whatever_the_hash_holds_the_answer_keeps_its_types(fields):
+    body, detail = shown(QueueView(context=TWO), snapshot(first=queue(**fields)))
     assert type(body["slot_occupied"]) is bool
     assert type(body["queue_size"]) is int
     assert body["queue_size"] >= 0
+    assert detail in {"", "bad_value"}
+    assert detail or fields.keys() >= {"slot_occupied", "queue_size"}
 
 
 def test_the_module_registers_its_source_and_its_view():

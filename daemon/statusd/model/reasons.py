@@ -42,6 +42,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "protocol_error": "The answer breaks the protocol: another kind of server listens there.",
         "too_large": "The answer is over a size limit.",
         "wrong_type": "The key holds another type than a hash.",
+        "bad_value": "A value is missing or makes no sense; a default stands in for it.",
         "not_listed": "The server answers and does not list this model.",
         "not_connected": "The server lists this model as not connected.",
         "missing": "Something required is missing.",
