@@ -16,6 +16,7 @@ from statusd.runtime.hub import ChangeListener, Statement
 from statusd.runtime.lag import SOURCE_TASK, LagWatch
 from statusd.runtime.schedule import Schedule
 from statusd.runtime.supervisor import Supervisor
+from statusd.runtime.watching import Watcher
 from statusd.web.app import create_app
 from statusd.web.listener import serve
 from statusd.web.sockets import Listener, open_listeners
@@ -58,6 +59,7 @@ async def run_daemon(
                 listener(Change(snapshot=daemon.hub.snapshot))
                 daemon.hub.listen(listener)
             await core.start(LagWatch(daemon.hub.inbox()).run)
+            await core.start(daemon.pulse.run)
             for sink in daemon.sinks:
                 await core.start(sink.run)
             await _run_edge(daemon, sockets, stop, task_status)
@@ -77,10 +79,11 @@ async def _run_edge(
     stop_serving = trio.Event()
     async with trio.open_nursery() as edge, trio.open_nursery() as sources:
         await _start_sources(daemon, sources)
-        await edge.start(partial(serve, create_app(daemon.documents), sockets, stop=stop_serving))
+        await edge.start(partial(serve, create_app(daemon.service), sockets, stop=stop_serving))
         task_status.started(addresses)
         await stop.wait()
         sources.cancel_scope.cancel()
+        daemon.service.feed.close()
         stop_serving.set()  # in here, for a source may refuse to end
 
 
@@ -99,12 +102,19 @@ async def _start_sources(daemon: Daemon, nursery: trio.Nursery) -> None:
                 position=position,
             ),
             inbox=daemon.hub.inbox(),
+            floor=daemon.plan.configuration.http.refresh_floor,
         )
         for position, built in enumerate(daemon.sources)
         if built.prober is not None
     ]
+    daemon.refresher.know(supervisors)
     for supervisor in supervisors:
-        nursery.start_soon(supervisor.run, name=f"{SOURCE_TASK}{supervisor.prober.name}")
+        name = f"{SOURCE_TASK}{supervisor.prober.name}"
+        nursery.start_soon(supervisor.run, name=name)
+        source = supervisor.prober.source
+        if Watcher.can_watch(source):
+            watcher = Watcher(source=source, changed=supervisor.changed, log=supervisor.prober.log)
+            nursery.start_soon(watcher.run, name=name)
     with trio.move_on_after(FIRST_CHANCE):
         for supervisor in supervisors:
             await supervisor.has_reported.wait()

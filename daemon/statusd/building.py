@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import EntryPoint
 from typing import Final, TypeVar
@@ -20,22 +20,33 @@ from statusd.plugin.loading import load_plugins
 from statusd.plugin.registry import Catalogue
 from statusd.redaction import Redactor
 from statusd.runtime.hub import Hub, Statement, Tracked
+from statusd.runtime.pulse import Pulse
+from statusd.runtime.refreshing import Refresher
+from statusd.runtime.revisions import RevisionFile
 from statusd.runtime.sinks import SinkRunner, log_transitions
-from statusd.web.documents import Documents
+from statusd.serving import Served, build_service
+from statusd.web.app import Service
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-_OURS: Final = ("views.", "sinks.", "plugins.enabled[", "plugins.disabled[")
+_OURS: Final = ("views.", "sinks.", "plugins.enabled[", "plugins.disabled[", "ready.")
 """Where the faults stand that no source and no plugin has a node for."""
 
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """A configuration held against the installed plugins: all that the daemon is built from."""
+    """A configuration held against the installed plugins: all that the daemon is built from.
+
+    Attributes:
+        configuration: what to run.
+        catalogue: the plugins.
+        environ: the variables, among them the directories that systemd made.
+    """
 
     configuration: Configuration
     catalogue: Catalogue
+    environ: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
 
 def plan(
@@ -58,7 +69,7 @@ def plan(
     configuration = resolve(settings, catalogue)
     if redactor is not None:
         redactor.learn(configuration.secrets)
-    return Plan(configuration=configuration, catalogue=catalogue)
+    return Plan(configuration=configuration, catalogue=catalogue, environ=settings.environ)
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +81,9 @@ class Daemon:
     hub: Hub
     sources: tuple[BuiltSource, ...]
     sinks: tuple[SinkRunner, ...]
-    documents: Documents
+    pulse: Pulse
+    refresher: Refresher
+    service: Service
 
 
 def build(plan: Plan) -> Daemon:
@@ -96,8 +109,17 @@ def build(plan: Plan) -> Daemon:
         for built in sources
     ]
     statements = (_about(configuration), *builder.plugin_nodes.statements())
-    hub = Hub(tracked, configuration.models, statements=statements, clock=builder.clock)
+    revisions = RevisionFile.under_systemd(plan.environ)
+    hub = Hub(
+        tracked,
+        configuration.models,
+        statements=statements,
+        rules=configuration.rollup,
+        clock=builder.clock,
+        first_revision=revisions.first(builder.clock.now()),
+    )
     hub.listen(log_transitions)
+    hub.listen(revisions.take)
     for sink in sinks:
         hub.listen(sink.take)
 
@@ -107,8 +129,24 @@ def build(plan: Plan) -> Daemon:
         with hub.inbox() as inbox, suppress(trio.WouldBlock):  # the log has it too
             inbox.send_nowait(builder.plugin_nodes.note(owner, f"view {view} at {path}", failure))
 
-    documents = Documents(views, lambda: hub.snapshot, on_view_failed=say_view_failed)
-    return Daemon(plan=plan, net=builder.net, hub=hub, sources=sources, sinks=sinks, documents=documents)
+    pulse, refresher = Pulse(hub), Refresher(hub)
+    served = Served(
+        views=views,
+        sources=[config.info for config in configuration.sources],
+        models=configuration.models,
+        require=configuration.ready.require,
+        on_view_failed=say_view_failed,
+    )
+    return Daemon(
+        plan=plan,
+        net=builder.net,
+        hub=hub,
+        sources=sources,
+        sinks=sinks,
+        pulse=pulse,
+        refresher=refresher,
+        service=build_service(served, hub, pulse, refresher),
+    )
 
 
 def _about(configuration: Configuration) -> Statement:

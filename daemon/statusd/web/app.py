@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import attrs
 import trio
 from quart import Response, request
 from quart.wrappers import base
@@ -12,14 +15,23 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
+from statusd.model.snapshot import Snapshot
 from statusd.plugin.contracts import Document
-from statusd.web.documents import Documents
+from statusd.web.events import event_stream, last_event_id, resumed
+from statusd.web.feed import Feed
+from statusd.web.freshness import Freshness
 from statusd.web.guard import Guard, root_cause
 from statusd.web.limits import Limits
 from statusd.web.problems import http_problem
+from statusd.web.quality import is_match, quality_fields
+from statusd.web.query import Query, QueryError, branch_in, query_of, revision_in, seconds_in
+from statusd.web.site import Ask, Endpoint, Site, no_such_node
 
 METHODS: Final = ("GET", "HEAD", "OPTIONS")
 ALLOW: Final = ", ".join(METHODS)
+EVENT_STREAM: Final = "text/event-stream"
+MOST_WAIT: Final = 60.0
+"""Seconds that a long poll waits at most."""
 
 GONE: Final[type[Exception]] = getattr(base, "ClientDisconnectedError", trio.BrokenResourceError)
 """What Quart raises from 0.23 on when the client has left."""
@@ -54,12 +66,31 @@ class App(QuartTrio):
         return self.url_map.bind("localhost", default_method=request.method, path_info=request.path)
 
 
-def create_app(documents: Documents, limits: Limits | None = None) -> QuartTrio:
-    """Return the application that serves `documents`.
+@attrs.frozen(kw_only=True)
+class Service:
+    """What the application serves.
+
+    Attributes:
+        site: the endpoints.
+        feed: what revisions changed, for those who wait for one.
+        freshness: has sources probed for requests that want them fresh.
+        snapshot: returns the newest snapshot.
+        now: returns the wall clock, in seconds since 1970.
+    """
+
+    site: Site
+    feed: Feed
+    freshness: Freshness
+    snapshot: Callable[[], Snapshot]
+    now: Callable[[], float] = time.time
+
+
+def create_app(service: Service, limits: Limits | None = None) -> QuartTrio:
+    """Return the application that serves `service`.
 
     Args:
-        documents: what is served.
-        limits: of bodies; the defaults when None.
+        service: what is served.
+        limits: of bodies and streams; the defaults when None.
     """
     limits = limits or Limits()
     app = App("statusd", static_folder=None)
@@ -75,7 +106,7 @@ def create_app(documents: Documents, limits: Limits | None = None) -> QuartTrio:
     async def answer_document() -> Response | None:
         # Read to its end or its limit first: what is unread would be taken for the next request, or reset the answer.
         await request.get_data(cache=False)
-        return _answer(documents)
+        return await _answer(service, limits)
 
     @app.errorhandler(HTTPException)
     async def answer_problem(error: HTTPException) -> Response:
@@ -89,13 +120,13 @@ def create_app(documents: Documents, limits: Limits | None = None) -> QuartTrio:
     return app
 
 
-def _answer(documents: Documents) -> Response | None:
+async def _answer(service: Service, limits: Limits) -> Response | None:
     """Return the answer for the current request; None leaves it to the routes, and so to 404."""
     path = request.scope["raw_path"].decode("ascii")
     if path == "*":  # asks about the server itself (RFC 9110, section 9.3.7)
         return _options()
-    document = documents.get(path)
-    if document is None:
+    endpoint = service.site.find(path)
+    if endpoint is None:
         return None
     if request.method == "OPTIONS":
         return _options()
@@ -103,11 +134,73 @@ def _answer(documents: Documents) -> Response | None:
         response = _response(http_problem(405))
         response.headers["Allow"] = ALLOW
         return response
-    return _response(document)
+    try:
+        if endpoint.is_stream:
+            return _streamed(service.feed, limits)
+        return await _rendered(service, endpoint)
+    except QueryError as error:
+        return _response(error.problem)
+
+
+async def _rendered(service: Service, endpoint: Endpoint) -> Response | None:
+    """Return the document of `endpoint`: waited for and probed for as the request asks, or 304."""
+    query, detail = query_of(request.query_string), ""
+    if endpoint.branch is not None:
+        await _wait(service.feed, endpoint.branch, query)
+    if endpoint.is_on_demand and endpoint.sources:
+        control = ", ".join(request.headers.getlist("Cache-Control"))
+        detail = await service.freshness.serve(endpoint.sources, control, service.now())
+    now = service.now()
+    ask = Ask(query=query, accept=", ".join(request.headers.getlist("Accept")), now=now)
+    rendered = endpoint.render(ask)
+    if rendered is None:
+        return None
+    document, fields = rendered.document, dict(rendered.fields)
+    if rendered.tag:
+        fields["ETag"] = rendered.tag
+    if endpoint.sources is not None:
+        detail = document.detail or detail
+        fields |= quality_fields(service.snapshot(), endpoint.sources, detail, now)
+    if 200 <= document.status < 300 and rendered.tag:
+        wanted = ", ".join(request.headers.getlist("If-None-Match")) or None
+        if is_match(wanted, rendered.tag):
+            return _bodiless(304, fields)
+    response = _response(document)
+    response.headers.update(fields)
+    return response
+
+
+async def _wait(feed: Feed, branch: str, query: Query) -> None:
+    """Wait for a change of `branch`, where the query says since when and for how long."""
+    since = revision_in(query, "since")
+    seconds = seconds_in(query, "wait", most=MOST_WAIT)
+    if since is not None and seconds:
+        with trio.move_on_after(seconds):
+            await feed.change_of(branch, since)
+
+
+def _streamed(feed: Feed, limits: Limits) -> Response | None:
+    """Return the stream of events for the current request."""
+    branch = branch_in(query_of(request.query_string), "path")
+    last_id = last_event_id(request.headers.get("Last-Event-ID"))
+    if feed.snapshot.find(branch) is None and resumed(feed, branch, last_id) is None:
+        return _response(no_such_node(branch))
+    fields = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
+    if request.method == "HEAD":
+        return Response(b"", 200, fields, content_type=EVENT_STREAM)
+    if feed.readers >= limits.streams:
+        response = _response(http_problem(503))
+        response.headers["Retry-After"] = "10"
+        return response
+    return Response(event_stream(feed, branch, last_id), 200, fields, content_type=EVENT_STREAM)
 
 
 def _options() -> Response:
-    response = Response(b"", 204, {"Allow": ALLOW})
+    return _bodiless(204, {"Allow": ALLOW})
+
+
+def _bodiless(status: int, fields: Mapping[str, str]) -> Response:
+    response = Response(b"", status, dict(fields))
     del response.headers["Content-Type"]
     del response.headers["Content-Length"]
     return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import attrs
@@ -51,6 +52,7 @@ class Connection:
     _is_ended: bool = attrs.field(default=False, init=False)
     _is_broken: bool = attrs.field(default=False, init=False)
     _has_asked: bool = attrs.field(default=False, init=False)
+    _is_stream: bool = attrs.field(default=False, init=False)
 
     @property
     def is_silent(self) -> bool:
@@ -77,8 +79,10 @@ class Connection:
 
         A short moment is left in which a request that the kernel holds already is still taken.
         """
-        if not self._is_busy and not self._is_ended:
+        if self._is_stream or (not self._is_busy and not self._is_ended):
             self._due_in(GLANCE)
+        if self._is_stream and self._delivering is not None:
+            self._delivering.deadline = self._scope.deadline  # its client does not read
 
     def abort(self) -> None:
         """End now, whatever is in flight."""
@@ -96,7 +100,9 @@ class Connection:
                     return
 
     async def _send(self, piece: memoryview) -> bool:
-        with trio.move_on_after(self.edge.limits.send_timeout) as scope:
+        # Whoever does not read a stream costs nothing but the connection, and gets a newer snapshot when it does again.
+        seconds = math.inf if self._is_stream else self.edge.limits.send_timeout
+        with trio.move_on_after(seconds) as scope:
             try:
                 await self.stream.send_all(piece)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -123,9 +129,15 @@ class Connection:
         self._answered = trio.Event()
         self._due_in(self.edge.limits.request_timeout)
 
+    def endless(self) -> None:
+        """Let the answer take as long as the client listens."""
+        self._is_stream = True
+        self._answered.set()
+        self._scope.deadline = math.inf
+
     def idle(self) -> None:
         """Begin the time to the next request."""
-        self._is_busy = False
+        self._is_busy = self._is_stream = False
         self._is_begun = False
         self._answered.set()
         self._due_in(self.edge.limits.idle_timeout)
@@ -150,6 +162,8 @@ class Connection:
             if not data:
                 # It may have closed its half only, and still want the answer to what it has asked.
                 while self._is_busy and not self._is_ended:
+                    if self._is_stream:  # which has no end to wait for
+                        self.abort()
                     await self._answered.wait()
                 return
 

@@ -1,12 +1,11 @@
-"""Documents: path -> rendered answer, made when somebody asks and the tree has changed."""
+"""The documents of views: path -> rendered answer, made when somebody asks and the tree has changed."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -14,23 +13,19 @@ from statusd.errors import StartError, place_of
 from statusd.model.snapshot import Snapshot
 from statusd.plugin.contracts import Document, View, problem
 from statusd.plugin.validation import MAX_PAYLOAD, plain, plain_bytes
-from statusd.web.statetree import render_state
+from statusd.web.quality import VIEW_FAILED, entity_tag
 from statusd.web.target import canonical
 
 log = logging.getLogger("statusd.web")
 
-CORE: Final = "statusd"
-"""Who claims the paths of the daemon itself, in error messages."""
-
-STATE: Final = "/state"
-
-_HEALTH: Final = Document(body=b'{"status":"ok"}')
-_FIXED: Final[Mapping[str, Document]] = {"/health": _HEALTH, "/healthz": _HEALTH}
+CORE: Final = "statusd itself"
+"""Who claims the paths of the daemon, in error messages."""
 
 # A path as it is compared: segments of what stands in a URL (RFC 3986, pchar), without empty ones and dots.
 _PATH: Final = re.compile(r"/|(?:/(?!\.\.?(?:/|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
 _CONTENT_TYPE: Final = re.compile(r"[!-~]+/[!-~][ -~]*")  # what may be sent; no CR or LF
 _NO_BODY: Final = frozenset({204, 205, 304})  # HTTP sends none with these (RFC 9110, section 15)
+_DETAIL: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class OnViewFailed(Protocol):
@@ -47,27 +42,52 @@ class OnViewFailed(Protocol):
         ...
 
 
-_Render: TypeAlias = Callable[[Snapshot], Document | None]
+@attrs.frozen
+class Rendered:
+    """A document, ready to be sent.
+
+    Attributes:
+        document: the document.
+        tag: its entity tag; ``""`` = it has none.
+        fields: further header fields.
+    """
+
+    document: Document
+    tag: str = ""
+    fields: Mapping[str, str] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, document: Document, fields: Mapping[str, str] | None = None) -> Rendered:
+        """Return `document` with the entity tag of its bytes."""
+        return cls(document, entity_tag(document), fields or {})
 
 
-@attrs.define(eq=False)
-class _Page:
-    """One path: who renders it, and what came of it."""
+@attrs.define(eq=False, kw_only=True)
+class Page:
+    """One path of a view: who renders it, out of which sources, and what came of it.
 
-    owner: str
-    render: _Render
+    Attributes:
+        view: the view.
+        path: as the view names it.
+        sources: the names of the sources behind it.
+    """
+
+    view: View
+    path: str
+    sources: tuple[str, ...] = ()
     version: int | None = None
-    document: Document | None = None
-    is_rendered: bool = False
+    rendered: Rendered | None = None
+    is_good: bool = False
     cause: str = ""
 
 
 class Documents:
-    """Holds the rendered answer for each path.
+    """Holds the rendered answer for each path of a view.
 
     Args:
         views: in the order in which their plugins were loaded.
         snapshot: returns the newest snapshot; cheap, called for each request.
+        reserved: the paths that the daemon itself serves, with ``/*`` at the end for all below.
         on_view_failed: told once each time a view begins to fail, fails otherwise, or works again.
 
     Raises:
@@ -75,120 +95,100 @@ class Documents:
     """
 
     def __init__(
-        self, views: Sequence[View], snapshot: Callable[[], Snapshot], *, on_view_failed: OnViewFailed
+        self,
+        views: Sequence[View],
+        snapshot: Callable[[], Snapshot],
+        *,
+        reserved: Sequence[str] = (),
+        on_view_failed: OnViewFailed,
     ) -> None:
         self._snapshot = snapshot
         self._on_view_failed = on_view_failed
-        self._pages: dict[str, _Page] = {}
-        self._branches: dict[str, _Page] = {}
-        self._branches_version: int | None = None
-        claims = {canonical(path): CORE for path in (*_FIXED, STATE)}
+        self._reserved = tuple(reserved)
+        self.pages: dict[str, Page] = {}
+        """Canonical path -> what is there."""
         for view in views:
-            for path in self._paths(view):
-                self._claim(claims, path, view)
-                render = partial(view.render, path)
-                self._pages[canonical(path)] = _Page(owner=_name(view), render=render)
+            for path, sources in self._paths(view):
+                self._claim(path, view)
+                self.pages[canonical(path)] = Page(view=view, path=path, sources=sources)
 
-    def get(self, path: str) -> Document | None:
-        """Return the document at `path`, or None when there is none.
-
-        Args:
-            path: the raw path of a request, percent-encoded, without the query.
-        """
-        fixed = _FIXED.get(path)
-        if fixed is not None:
-            return fixed
-        page = self._pages.get(path)
-        if page is None:
-            path = canonical(path)
-            page = self._pages.get(path)
-        if page is not None:
-            return self._rendered(page, path, self._snapshot())
-        if path == STATE or path.startswith(f"{STATE}/"):
-            return self._branch(path)
-        return _FIXED.get(path)
-
-    def _branch(self, path: str) -> Document | None:
+    def render(self, page: Page) -> Rendered:
+        """Return the newest document of `page`; the last good one, marked, while its view fails."""
         snapshot = self._snapshot()
-        branch = path.removeprefix(STATE).removeprefix("/")
-        if (not branch and path != STATE) or snapshot.find(branch) is None:
-            return None
-        if self._branches_version != snapshot.version:
-            # Only branches that exist are kept, so strangers cannot make this grow.
-            self._branches = {
-                kept: page for kept, page in self._branches.items() if snapshot.find(kept) is not None
-            }
-            self._branches_version = snapshot.version
-        page = self._branches.get(branch)
-        if page is None:
-            page = self._branches[branch] = _Page(owner=CORE, render=partial(render_state, path=branch))
-        return self._rendered(page, path, snapshot)
-
-    def _rendered(self, page: _Page, path: str, snapshot: Snapshot) -> Document:
-        if page.version != snapshot.version or page.document is None:
+        if page.version != snapshot.version or page.rendered is None:
             page.version = snapshot.version
             try:
-                page.document = _valid(page.render(snapshot))
-                page.is_rendered = True
+                document = _valid(page.view.render(page.path, snapshot))
+                page.rendered, page.is_good = Rendered.of(document), True
             except BaseException as error:  # noqa: BLE001  # a view is a plugin's; its fault must not become a client's
-                self._failed(page, path, error)
+                self._failed(page, error)
             else:
-                self._works(page, path)
-        assert page.document is not None
-        return page.document
+                self._works(page)
+        assert page.rendered is not None
+        return page.rendered
 
-    def _failed(self, page: _Page, path: str, error: BaseException) -> None:
-        kind = type(error).__name__
+    def _failed(self, page: Page, error: BaseException) -> None:
+        name, kind = _name(page.view), type(error).__name__
         # What tells one failure from another: not its text, which may count or carry the time.
         cause = f"{kind} at {place_of(error)}"
-        if page.document is None:
-            page.document = problem(
+        if page.rendered is None:
+            failure = problem(
                 500,
                 "View failed",
-                "view_failed",
+                VIEW_FAILED,
                 "What renders this document failed; the daemon's log says why.",
+            )
+            page.rendered = Rendered.of(failure)
+        elif page.is_good:
+            page.rendered = attrs.evolve(
+                page.rendered, document=attrs.evolve(page.rendered.document, detail=VIEW_FAILED)
             )
         if cause == page.cause:
             return
         page.cause = cause
-        kept = "its last document is served" if page.is_rendered else "an error is served"
-        log.error('The view "%s" failed at %s: %s; %s.', page.owner, path, kind, kept, exc_info=error)
-        if page.owner != CORE:
-            self._on_view_failed(page.owner, path, f"The view raised {kind} for {path}; {kept}.")
+        kept = "its last document is served" if page.is_good else "an error is served"
+        log.error('The view "%s" failed at %s: %s; %s.', name, page.path, kind, kept, exc_info=error)
+        self._on_view_failed(name, page.path, f"The view raised {kind} for {page.path}; {kept}.")
 
-    def _works(self, page: _Page, path: str) -> None:
+    def _works(self, page: Page) -> None:
         if page.cause:
             page.cause = ""
-            log.info('The view "%s" works again at %s.', page.owner, path)
-            if page.owner != CORE:
-                self._on_view_failed(page.owner, path, None)
+            name = _name(page.view)
+            log.info('The view "%s" works again at %s.', name, page.path)
+            self._on_view_failed(name, page.path, None)
 
-    def _paths(self, view: View) -> tuple[str, ...]:
+    def _paths(self, view: View) -> list[tuple[str, tuple[str, ...]]]:
+        """Return the paths of `view`, each with the sources behind it; none when it cannot say them."""
         try:
             paths: tuple[Any, ...] = tuple(dict.fromkeys(view.paths()))
             for path in paths:
                 if not isinstance(path, str) or not _PATH.fullmatch(path):
                     raise InvalidPathError(f"{path!r} is not a URL path such as /models")  # noqa: TRY301  # one place contains it all
+            return [(path, tuple(str(name) for name in view.sources(path))) for path in paths]
         except BaseException as error:  # as for rendering: the other views are served
             name = _name(view)
             log.error('The view "%s" is left out: it did not say its paths.', name, exc_info=error)  # noqa: TRY400  # exc_info is given
             self._on_view_failed(name, "", f"The view is left out: {type(error).__name__} from its paths().")
-            return ()
-        return paths
+            return []
 
-    @staticmethod
-    def _claim(claims: dict[str, str], path: str, view: View) -> None:
-        claimant = f'the view "{_name(view)}" ({type(view).__module__})'
+    def _claim(self, path: str, view: View) -> None:
+        claimant = _claimant(view)
         key = canonical(path)
-        holder = CORE if key.startswith(f"{STATE}/") else claims.get(key)
-        if holder is None:
-            claims[key] = claimant
+        holder = self.pages.get(key)
+        if any(key == one or (one.endswith("/*") and key.startswith(one[:-1])) for one in self._reserved):
+            first = CORE
+        elif holder is not None:
+            first = _claimant(holder.view)
+        else:
             return
-        first = "statusd itself" if holder == CORE else holder
         raise StartError(
             f"{first} and {claimant} both claim the path {path}; "
             "disable the plugin of one of them with [plugins] disabled."
         )
+
+
+def _claimant(view: View) -> str:
+    return f'the view "{_name(view)}" ({type(view).__module__})'
 
 
 class InvalidPathError(ValueError):
@@ -218,7 +218,10 @@ def _valid(document: Any) -> Document:
     content_type = plain(content_type) if isinstance(content_type, str) else ""
     if not _CONTENT_TYPE.fullmatch(content_type):
         raise InvalidDocumentError("its content_type is not a media type")
-    return Document(body=body, status=code, content_type=content_type)
+    detail = plain(given.detail) if isinstance(given.detail, str) else "-"
+    if detail and not _DETAIL.fullmatch(detail):
+        raise InvalidDocumentError("its detail is no lower_snake_case word")
+    return Document(body=body, status=code, content_type=content_type, detail=detail)
 
 
 def _name(view: View) -> str:

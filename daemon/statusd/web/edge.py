@@ -106,6 +106,10 @@ class Wire(Protocol):
         """Note that a request's header is complete."""
         ...
 
+    def endless(self) -> None:
+        """Note that the answer has no end, so that no deadline is to end it."""
+        ...
+
     def idle(self) -> None:
         """Note that a request is answered and the next one may come."""
         ...
@@ -276,7 +280,10 @@ class _Requests:
 
         async def deliver(message: Message) -> None:
             nonlocal is_begun
-            is_begun = is_begun or message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                is_begun = True
+                if is_event_stream(message):
+                    self._wire.endless()
             await self._wire.deliver(send, message)
 
         await self._edge.guard.run("request", partial(app, scope, receive, deliver))
@@ -284,6 +291,14 @@ class _Requests:
             for message in _failure():
                 await self._wire.deliver(send, message)
         await self._wire.deliver(send, None)  # ends what the application left unfinished
+
+
+def is_event_stream(start: Message) -> bool:
+    """Whether the answer that `start` begins is a stream of Server-Sent Events."""
+    return any(
+        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in start.get("headers", ())
+    )
 
 
 def _failure() -> tuple[Message, Message]:

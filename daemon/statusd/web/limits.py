@@ -22,11 +22,13 @@ class Limits:
         body_bytes: request body beyond which the answer is 413; no endpoint reads one.
         header_timeout: seconds from connecting, or from a request's first byte, to its complete header.
         body_timeout: seconds for a request's body after its header; then 408.
-        request_timeout: seconds from a request's complete header to the end of its answer.
+        request_timeout: seconds from a request's complete header to the end of its answer; a long poll takes 60 of them.
+            Event streams are exempt, as from the next two.
         send_timeout: seconds in which the client must take each 64 KiB of an answer.
         idle_timeout: seconds between two requests.
         linger_timeout: seconds in which unread input is drained after the last answer, so that closing does not
             reset the connection before the client has read it.
+        streams: event streams at a time.
         requests: requests after which a connection is closed.
         connections: connections at a time; without a bound, clients could take the descriptors that probes need,
             and make every backend look away.
@@ -36,9 +38,10 @@ class Limits:
     body_bytes: int = 64 * 1024
     header_timeout: float = 5.0
     body_timeout: float = 5.0
-    request_timeout: float = 30.0
+    request_timeout: float = 90.0
     send_timeout: float = 5.0
     idle_timeout: float = 15.0
     linger_timeout: float = 1.0
     requests: int = 100_000
+    streams: int = attrs.field(factory=lambda: half_of_descriptors() // 2)
     connections: int = attrs.field(factory=half_of_descriptors)

@@ -23,6 +23,11 @@ _PROBLEMS: Final[Mapping[int, tuple[str, str, str]]] = MappingProxyType(
         ),
         500: ("Internal Server Error", "internal_error", "The daemon failed to answer; its log says why."),
         501: ("Not Implemented", "not_implemented", "The request uses a transfer coding other than chunked."),
+        503: (
+            "Service Unavailable",
+            "too_many_streams",
+            "As many event streams are open as the daemon serves; ask again later, or poll /state.",
+        ),
         505: (
             "HTTP Version Not Supported",
             "version_not_supported",

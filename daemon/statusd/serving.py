@@ -1,0 +1,97 @@
+"""Puts together what is served over HTTP: the documents of views, the daemon's own, and what keeps them fresh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import attrs
+
+from statusd.model.snapshot import Snapshot
+from statusd.model.tree import segment
+from statusd.plugin.context import SourceInfo
+from statusd.plugin.contracts import Document, View
+from statusd.runtime.hub import Hub
+from statusd.runtime.pulse import Pulse
+from statusd.runtime.refreshing import Refresher
+from statusd.web.app import Service
+from statusd.web.documents import Documents, OnViewFailed, Rendered
+from statusd.web.feed import Feed
+from statusd.web.freshness import Freshness
+from statusd.web.page import HEADERS, render_page
+from statusd.web.readiness import render_ready
+from statusd.web.site import RESERVED, Ask, Core, Site
+
+
+@attrs.frozen(kw_only=True)
+class Served:
+    """What is served, as far as the configuration says.
+
+    Attributes:
+        views: in the order in which their plugins were loaded.
+        sources: every configured source, in order.
+        models: model id -> names of the sources that can serve it.
+        require: paths of the nodes without which the daemon is not ready.
+        on_view_failed: told when a view fails, and when it works again.
+    """
+
+    views: Sequence[View]
+    sources: Sequence[SourceInfo]
+    models: Mapping[str, Sequence[str]]
+    require: Sequence[str]
+    on_view_failed: OnViewFailed
+
+
+def build_service(served: Served, hub: Hub, pulse: Pulse, refresher: Refresher) -> Service:
+    """Return what the application serves; the feed in it listens to the hub.
+
+    Raises:
+        StartError: when two views, or a view and the daemon, claim one path.
+    """
+
+    def snapshot() -> Snapshot:
+        return hub.snapshot
+
+    feed = Feed(snapshot)
+    hub.listen(feed.take)
+    documents = Documents(served.views, snapshot, reserved=RESERVED, on_view_failed=served.on_view_failed)
+    site = Site(
+        documents,
+        _core(served, snapshot, pulse),
+        sources=served.sources,
+        models={segment(model): names for model, names in served.models.items()},
+        snapshot=snapshot,
+    )
+    freshness = Freshness(
+        sources={source.name: source for source in served.sources},
+        snapshot=snapshot,
+        refresh=refresher.refresh,
+    )
+    return Service(site=site, feed=feed, freshness=freshness, snapshot=snapshot)
+
+
+def _core(served: Served, snapshot: Callable[[], Snapshot], pulse: Pulse) -> Core:
+    def page(_ask: Ask) -> Rendered:
+        return Rendered.of(render_page(snapshot()), HEADERS)
+
+    def ready(branch: str, ask: Ask) -> Document | None:
+        return render_ready(snapshot(), branch, ask.query, served.require, ask.now)
+
+    def absent(*_: object) -> None:
+        return None
+
+    return Core(
+        page=page,
+        live=partial(_live, pulse),
+        ready=ready,
+        explain=absent,
+        metrics=absent,
+        openapi=absent,
+    )
+
+
+def _live(pulse: Pulse, _ask: Ask) -> Document:
+    if pulse.is_alive:
+        return Document(body=b"alive\n", content_type="text/plain; charset=utf-8")
+    text = f"not alive: the tree has made no progress for {pulse.silence:.1f} s\n"
+    return Document(body=text.encode(), status=503, content_type="text/plain; charset=utf-8")

@@ -1,0 +1,101 @@
+"""Freshness on demand: which sources a request wants probed now, before it is answered."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Final, TypeAlias
+
+import attrs
+
+from statusd.model.snapshot import Snapshot
+from statusd.plugin.context import SourceInfo
+
+MOST_SOURCES: Final = 32
+"""Sources behind a document beyond which nobody's request has them probed: one request must not cause a storm."""
+TOO_MANY: Final = "too_many_sources"
+
+Refresh: TypeAlias = Callable[[Collection[str]], Awaitable[None]]
+"""Has sources probed now, once for all that ask meanwhile; returns when the tree shows what they found."""
+
+# RFC 9111, section 5.2: a list of directives, each a token, with an argument as a token or in quotes.
+_DIRECTIVE: Final = re.compile(
+    r"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:=(?:"((?:[^"\\]|\\.)*)"|([^ \t,"]*)))?[ \t]*(?:,|\Z)"""
+)
+
+
+def wanted_age(cache_control: str | None) -> float:
+    """Return the greatest age in seconds that a request accepts; infinite where it does not care.
+
+    Args:
+        cache_control: the request's field, None when there is none (RFC 9111, section 5.2.1); what is no valid
+            directive is ignored, as its section 5.2 says.
+    """
+    wanted = math.inf
+    for name, quoted, token in _DIRECTIVE.findall(cache_control or ""):
+        if name.lower() == "no-cache":
+            wanted = 0.0
+        elif name.lower() == "max-age":
+            seconds = quoted or token
+            if seconds.isascii() and seconds.isdigit():
+                wanted = min(wanted, float(seconds[:12]))
+    return wanted
+
+
+@attrs.frozen(kw_only=True)
+class Freshness:
+    """Decides what a request has probed, and waits for it.
+
+    Attributes:
+        sources: every configured source, by name.
+        snapshot: returns the newest snapshot.
+        refresh: probes.
+    """
+
+    sources: Mapping[str, SourceInfo]
+    snapshot: Callable[[], Snapshot]
+    refresh: Refresh
+
+    async def serve(self, behind: Collection[str], cache_control: str | None, now: float) -> str:
+        """Have the sources `behind` a document probed where the request or their configuration wants them fresher.
+
+        Args:
+            behind: names of sources.
+            cache_control: the request's field.
+            now: seconds since 1970.
+
+        Returns:
+            why they were not probed, for the answer's ``Cache-Status``; else ``""``.
+        """
+        outdated = self.outdated(behind, wanted_age(cache_control), now)
+        if not outdated:
+            return ""
+        if len(behind) > MOST_SOURCES:
+            return TOO_MANY
+        await self.refresh(outdated)
+        return ""
+
+    def outdated(self, behind: Iterable[str], wanted: float, now: float) -> list[str]:
+        """Return those of the sources `behind` that are older than wanted, by a request or by their own `max_age`.
+
+        Args:
+            behind: names of sources.
+            wanted: seconds of age that the request accepts.
+            now: seconds since 1970.
+        """
+        snapshot = self.snapshot()
+        return [name for name in behind if self._is_outdated(name, snapshot, wanted, now)]
+
+    def _is_outdated(self, name: str, snapshot: Snapshot, wanted: float, now: float) -> bool:
+        info = self.sources.get(name)
+        if info is not None and info.max_age is not None:
+            wanted = min(wanted, info.max_age)
+        if wanted == math.inf:
+            return False
+        node = snapshot.find(f"sources/{name}")
+        if node is None or node.observed_at is None:
+            return node is not None
+        # What was observed in the future was so before somebody set the clock back: its age is not known.
+        age = now - node.observed_at
+        return wanted <= 0 or not 0 <= age <= wanted

@@ -1,0 +1,229 @@
+"""The site: which endpoint answers a path, and what each of them needs to do so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final, TypeAlias
+
+import attrs
+
+from statusd.model.snapshot import Snapshot
+from statusd.plugin.context import SourceInfo
+from statusd.plugin.contracts import Document, problem
+from statusd.web.bodies import encode, state_body
+from statusd.web.documents import Documents, Rendered
+from statusd.web.quality import revision_tag
+from statusd.web.query import Query
+from statusd.web.target import canonical
+
+STATE: Final = "/state"
+EXPLAIN: Final = "/explain"
+READY: Final = "/readyz"
+EVENTS: Final = "/events"
+RESERVED: Final = (
+    *("/", "/health", "/healthz", "/livez", EVENTS, "/metrics", "/openapi.json"),
+    *(READY, f"{READY}/*", STATE, f"{STATE}/*", EXPLAIN, f"{EXPLAIN}/*"),
+)
+"""The paths that the daemon itself serves, with ``/*`` at the end for all below."""
+
+_HEALTH: Final = Rendered(Document(body=b'{"status":"ok"}'))
+
+
+@attrs.frozen(kw_only=True)
+class Ask:
+    """What a request says beside its path.
+
+    Attributes:
+        query: name -> values.
+        accept: the ``Accept`` field; ``""`` when there is none.
+        now: seconds since 1970.
+    """
+
+    query: Query
+    accept: str
+    now: float
+
+
+@attrs.frozen(kw_only=True)
+class Endpoint:
+    """What answers one path.
+
+    Attributes:
+        render: returns the answer; None: there is none (404).
+        sources: names of the sources behind it; None: the answer says nothing about its quality.
+        is_on_demand: whether a request can have its sources probed.
+        branch: the branch whose change a request can wait for, or None.
+        is_stream: whether it sends events instead of a document.
+    """
+
+    render: Callable[[Ask], Rendered | None] = lambda _ask: None
+    sources: tuple[str, ...] | None = None
+    is_on_demand: bool = False
+    branch: str | None = None
+    is_stream: bool = False
+
+
+Renderer: TypeAlias = Callable[[Ask], Document | Rendered | None]
+BranchRenderer: TypeAlias = Callable[[str, Ask], Document | None]
+
+
+@attrs.frozen(kw_only=True)
+class Core:
+    """What renders the daemon's own documents.
+
+    Attributes:
+        page: ``/``.
+        live: ``/livez``.
+        ready: ``/readyz``, for the whole or a path below.
+        explain: ``/explain``, for a path.
+        metrics: ``/metrics``.
+        openapi: ``/openapi.json``.
+    """
+
+    page: Renderer
+    live: Renderer
+    ready: BranchRenderer
+    explain: BranchRenderer
+    metrics: Renderer
+    openapi: Renderer
+
+
+class Site:
+    """Finds the endpoint for a path.
+
+    Args:
+        documents: those of views.
+        core: the daemon's own.
+        sources: every configured source, in order.
+        models: model id, percent-encoded -> names of the sources that can serve it.
+        snapshot: returns the newest snapshot.
+    """
+
+    def __init__(
+        self,
+        documents: Documents,
+        core: Core,
+        *,
+        sources: Sequence[SourceInfo],
+        models: Mapping[str, Sequence[str]],
+        snapshot: Callable[[], Snapshot],
+    ) -> None:
+        self._documents = documents
+        self._core = core
+        self._names = tuple(source.name for source in sources)
+        self._models = models
+        self._snapshot = snapshot
+        self._branches = Branches(snapshot)
+        health = Endpoint(render=lambda _ask: _HEALTH)
+        self._fixed = {
+            "/health": health,
+            "/healthz": health,
+            "/livez": Endpoint(render=lambda ask: _untagged(core.live(ask))),
+            "/": Endpoint(render=partial(_tagged, core.page), sources=self._names, is_on_demand=True),
+            "/metrics": Endpoint(render=partial(_tagged, core.metrics), sources=self._names),
+            "/openapi.json": Endpoint(render=partial(_tagged, core.openapi), sources=()),
+            EVENTS: Endpoint(is_stream=True),
+        }
+        for path, page in documents.pages.items():
+            self._fixed[path] = Endpoint(
+                render=partial(self._view, path), sources=page.sources, is_on_demand=True
+            )
+
+    def find(self, path: str) -> Endpoint | None:
+        """Return the endpoint at `path`, or None when there is none.
+
+        Args:
+            path: the raw path of a request, percent-encoded, without the query.
+        """
+        found = self._fixed.get(path)
+        if found is not None:
+            return found
+        path = canonical(path)
+        found = self._fixed.get(path)
+        if found is not None:
+            return found
+        head, _, branch = path[1:].partition("/")
+        if not branch and path.endswith("/"):
+            return None
+        match f"/{head}":
+            case "/state":
+                return Endpoint(
+                    render=lambda _ask: self._branches.get(branch),
+                    sources=self.behind(branch),
+                    is_on_demand=True,
+                    branch=branch,
+                )
+            case "/explain":
+                render = partial(self._core.explain, branch)
+                return Endpoint(
+                    render=partial(_tagged, render), sources=self.behind(branch), is_on_demand=True
+                )
+            case "/readyz":
+                render = partial(self._core.ready, branch)
+                return Endpoint(render=partial(_tagged, render), sources=self.behind(branch))
+        return None
+
+    def behind(self, branch: str) -> tuple[str, ...]:
+        """Return the names of the sources behind a branch of the tree."""
+        wing, _, rest = branch.partition("/")
+        name = rest.partition("/")[0]
+        if wing == "sources":
+            return ((name,) if name in self._names else ()) if name else self._names
+        if wing == "models":
+            serving = (
+                self._models.get(name, ())
+                if name
+                else [one for names in self._models.values() for one in names]
+            )
+            return tuple(dict.fromkeys(serving))
+        return () if wing else self._names
+
+    def _view(self, path: str, _ask: Ask) -> Rendered:
+        return self._documents.render(self._documents.pages[path])
+
+
+@attrs.define(eq=False)
+class Branches:
+    """The documents of ``/state``, each rendered once a snapshot.
+
+    Attributes:
+        snapshot: returns the newest one.
+    """
+
+    snapshot: Callable[[], Snapshot]
+    _version: int | None = attrs.field(default=None, init=False)
+    _rendered: dict[str, Rendered] = attrs.field(factory=dict, init=False)
+
+    def get(self, branch: str) -> Rendered | None:
+        """Return the document of a branch; None when there is no such node."""
+        snapshot = self.snapshot()
+        if self._version != snapshot.version:
+            self._version, self._rendered = snapshot.version, {}
+        rendered = self._rendered.get(branch)
+        if rendered is None:
+            body = state_body(snapshot, branch)
+            if body is None:
+                return None  # not kept, so strangers cannot make this grow
+            rendered = Rendered(Document(body=encode(body)), revision_tag(body.revision))
+            self._rendered[branch] = rendered
+        return rendered
+
+
+def _tagged(render: Renderer, ask: Ask) -> Rendered | None:
+    """Return what `render` gives, with an entity tag."""
+    answer = render(ask)
+    if answer is None or isinstance(answer, Rendered):
+        return answer
+    return Rendered.of(answer)
+
+
+def _untagged(answer: Document | Rendered | None) -> Rendered | None:
+    return Rendered(answer) if isinstance(answer, Document) else answer
+
+
+def no_such_node(branch: str) -> Document:
+    """Return the answer for a branch that is not in the tree."""
+    return problem(
+        404, "Not Found", "not_found", f"There is no node {branch[:200]!r} in the tree; /state has all."
+    )
