@@ -60,7 +60,7 @@ class Address:
         """The name that a certificate must be for: neither a zone nor the dot of a full name is part of it."""
         return self.host.partition("%")[0].rstrip(".")
 
-    def target(self, path: str, **query: str) -> str:
+    def target(self, path: str, /, **query: str) -> str:
         """Return the request target (RFC 9112, section 3.2.1) of an already encoded `path` below the prefix."""
         prefix = quote(self.url.path.rstrip("/"), safe="/" + _PATH_SAFE)
         return prefix + path + (f"?{urlencode(query)}" if query else "")

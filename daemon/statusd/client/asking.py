@@ -141,7 +141,6 @@ class _Following:
                 yield Close()
                 continue
             except ClientError as error:
-                yield Close()
                 if not self._has_begun:
                     raise
                 if error.reason in {"bad_stream", "too_large"}:

@@ -50,6 +50,8 @@ class Events:
         try:
             return self._next()
         except ClientError:
+            if self.is_closed:  # meanwhile, by another thread
+                raise StopIteration from None
             self.close()
             raise
 

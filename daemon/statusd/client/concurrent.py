@@ -51,6 +51,8 @@ class TrioEvents:
         try:
             return await self._next()
         except ClientError:
+            if self.is_closed:  # meanwhile, by another task
+                raise StopAsyncIteration from None
             await self.aclose()
             raise
 

@@ -55,6 +55,8 @@ class SocketConnection:
         """Close the connection, if there is one."""
         sock, self._socket = self._socket, None
         if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for it
             sock.close()
 
     def _within(self, until: float) -> socket.socket:
