@@ -11,11 +11,17 @@ from pathlib import Path
 import attrs
 import pytest
 
+from statusd import Report
 from statusd.config import default_text, read_text, resolve, wanted_plugins
 from statusd.config.common import CommonKeys
+from statusd.config.http import HttpKeys
+from statusd.config.ready import ReadySettings
 from statusd.config.schema import keys_of
 from statusd.config.settings import PluginsSettings
+from statusd.model.assembly import Assembly
+from statusd.model.tree import find
 from statusd.plugin.loading import DISTRIBUTION, load_plugins
+from statusd.runtime.hub import Tracked
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +34,7 @@ def catalogue():
 
 def uncommented():
     """Return the default with every commented-out key put into force."""
-    return re.sub(r"(?m)^#(?=[a-z\[])", "", default_text())
+    return re.sub(r'(?m)^#(?=[a-z"\[])', "", default_text())
 
 
 def tables():
@@ -104,20 +110,53 @@ def test_it_has_every_key_of_the_core():
     found = tables()
     assert {key.name for key in keys_of(CommonKeys)} <= set(found["sources"]["inference"])
     assert {key.name for key in keys_of(PluginsSettings)} == set(found["plugins"])
-    assert set(found["http"]) == {"bind"}
+    assert {key.name for key in keys_of(HttpKeys)} == set(found["http"])
+    assert {key.name for key in keys_of(ReadySettings)} == set(found["ready"])
 
 
-def test_what_it_shows_as_defaults_of_the_common_keys_are_the_defaults(catalogue):
-    shown = resolve(read_text(uncommented(), "default", {}), catalogue).sources[0]
-    plain = resolve(read_text(default_text(), "default", {}), catalogue).sources[0]
-    assert attrs.evolve(shown, options={}) == attrs.evolve(plain, options={})
+def test_what_it_shows_as_defaults_of_the_core_are_the_defaults(catalogue):
+    shown = resolve(read_text(uncommented(), "default", {}), catalogue)
+    plain = resolve(read_text(default_text(), "default", {}), catalogue)
+    assert shown.http == plain.http
+    # Where the default is nothing, it shows an example.
+    examples = {"options": {}, "depends_on": (), "max_age": None}
+    assert attrs.evolve(shown.sources[0], **examples) == attrs.evolve(plain.sources[0], **examples)
+    assert (shown.sources[0].depends_on, shown.sources[0].max_age) == (("quicktalk",), 0.0)
+    assert (plain.sources[0].depends_on, plain.sources[0].max_age) == ((), None)
+
+
+def test_the_rules_it_shows_are_those_that_the_tree_has_anyway(catalogue):
+    shown = resolve(read_text(uncommented(), "default", {}), catalogue)
+    plain = resolve(read_text(default_text(), "default", {}), catalogue)
+    assert (plain.rollup, plain.ready.require) == ({}, ())
+    assert {path: str(rule) for path, rule in shown.rollup.items()} == {
+        "": "worst",
+        "sources": "worst",
+        "models": "worst",
+        "plugins": "worst",
+        "daemon": "worst",
+        "models/flashtalk": "best",
+        "sources/inference/readers": "worst",
+    }
+    parts = {"inference": (Report.ok(), Report.ok(path="readers/a"))}
+    tracked = [
+        Tracked(info=source.info, models=source.models, first=parts.get(source.name, (Report.ok(),)))
+        for source in plain.sources
+    ]
+    root = Assembly([one.state() for one in tracked], plain.models, plain.rollup).tree({})
+    assert {path: find(root, path).rule for path in shown.rollup} == {
+        path: str(rule) for path, rule in shown.rollup.items()
+    }
 
 
 def test_every_key_in_it_has_a_comment():
-    lines, _, _ = default_text().partition("[models]")
-    before = ""
-    for line in lines.splitlines():
-        if re.match(r"#?[a-z_]+ = ", line) and not re.match(r"#?plugin = |required = ", line):
+    before = table = ""
+    for line in default_text().splitlines():
+        if line.startswith("["):
+            table = line
+        if table == "[models]":
+            continue
+        if re.match(r'#?["/a-z_]+ = ', line) and not re.match(r"#?plugin = |required = ", line):
             assert " # " in line or before.startswith("# "), line
         before = line
 

@@ -91,17 +91,27 @@ sources = st.fixed_dictionaries(
                 "ttl",
                 "required",
                 "rise",
+                "depends_on",
+                "max_age",
             )
         },
     },
 )
+paths = st.one_of(
+    hidden,
+    keys,
+    st.builds("{}/{}".format, st.sampled_from(["sources", "models", "plugins", "model", ""]), keys),
+    st.sampled_from(["models/${SEED}", "${SEED}/models", "a//${SEED}", "a/${SEED}:", f"models//{SECRET}@h"]),
+)
 tables = st.fixed_dictionaries(
     {},
     optional={
-        "http": st.one_of(anything, st.fixed_dictionaries({"bind": anything})),
+        "http": st.one_of(anything, st.fixed_dictionaries({"bind": anything, "refresh_floor": anything})),
         "plugins": st.one_of(anything, st.fixed_dictionaries({"enabled": name, "disabled": name})),
         "sources": st.one_of(anything, st.dictionaries(st.sampled_from(["a", "b", "B"]), sources)),
         "models": st.one_of(anything, st.dictionaries(keys, anything)),
+        "ready": st.one_of(anything, st.fixed_dictionaries({"require": st.lists(paths)})),
+        "rollup": st.one_of(anything, st.dictionaries(paths, scalars)),
         "views": st.one_of(anything, st.fixed_dictionaries({"page": anything})),
         "sinks": st.one_of(
             anything, st.fixed_dictionaries({"journal": st.fixed_dictionaries({"token": secrets})})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from statusd import Secret
+from statusd import Secret, SourceInfo
 from statusd.config import ConfigError
+from statusd.model.rollup import WORST, Rule
 
 A = '[sources.a]\nplugin = "everything"\n'
 
@@ -83,10 +84,49 @@ def test_ten_different_mistakes_are_reported_at_once_each_with_its_path(mistakes
     ]
 
 
-@pytest.mark.parametrize("key", ["rise = 2", "fall = 2", 'depends_on = ["b"]', "max_age = 0"])
-def test_keys_of_later_work_are_unknown(mistakes, key):
-    [mistake] = mistakes(A + key)
-    assert mistake.startswith(f"sources.a.{key.split(' ')[0]}: unknown key;")
+def test_a_source_gets_its_thresholds_dependencies_and_greatest_age(resolved):
+    keys = 'rise = 3\nfall = 2\ndepends_on = ["c", "b"]\nmax_age = 0'
+    others = '[sources.b]\nplugin = "none"\n[sources.c]\nplugin = "everything"\n'
+    found = resolved(f"{A}{keys}\n{others}")
+    a, b, c = found.sources
+    assert (a.rise, a.fall, a.depends_on, a.max_age) == (3, 2, ("c", "b"), 0.0)
+    assert (b.rise, b.fall, b.depends_on, b.max_age) == (1, 1, (), None)
+    assert a.info == SourceInfo(
+        name="a",
+        plugin="everything",
+        backend="everything",
+        interval=0.5,
+        rise=3,
+        fall=2,
+        depends_on=("c", "b"),
+        max_age=0.0,
+    )
+    assert found.view_context.sources == (a.info, b.info, c.info)
+
+
+def test_what_readiness_wants_and_the_rules_of_branches_are_in_the_configuration(resolved):
+    text = f"""{A}[models]
+    "a/b" = "a"
+    [ready]
+    require = ["models/a%2fb", "/", "plugins/everything"]
+    [rollup]
+    "models/%61%2Fb" = "worst"
+    "/" = "at_least(3)"
+    [http]
+    refresh_floor = 2
+    """
+    found = resolved(text)
+    assert found.ready.require == ("models/a%2Fb", "", "plugins/everything")
+    assert found.rollup == {"models/a%2Fb": WORST, "": Rule(3)}
+    assert found.http.refresh_floor == 2.0
+
+
+def test_a_plugin_that_readiness_wants_and_is_not_installed_is_a_fault(resolved):
+    text = '[ready]\nrequire = ["plugins", "plugins/broken", "plugins/everythin"]'
+    assert resolved(text, with_broken=True).faults[0] == (
+        "ready.require[2]",
+        'No plugin "everythin" is installed; did you mean "everything"?',
+    )
 
 
 def test_options_that_do_not_go_together_are_a_mistake_of_source_and_view(mistakes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from statusd.config import ConfigError, read_text, wanted_plugins
-from statusd.config.settings import DEFAULT_BIND
+from statusd.config.http import DEFAULT_BIND
 from statusd.values import Bind
 
 SOURCE = '[sources.a]\nplugin = "wanting"\nurl = "http://h"\n'
@@ -81,8 +81,11 @@ def test_bind_on_the_command_line_replaces_the_configured_one():
     [
         ("source = 1", 'source: unknown key; did you mean "sources"?'),
         (
-            "[ready]\nrequire = []",
-            'ready: unknown key; expected "http", "models", "plugins", "sinks", "sources" or "views"',
+            "[history]\ndays = 1",
+            (
+                'history: unknown key; expected "http", "models", "plugins", "ready", "rollup", "sinks", '
+                '"sources" or "views"'
+            ),
         ),
         ("sources = 1", "sources: expected a table, found the integer 1; write [sources]"),
         ("http = []", "http: expected a table, found an array; write [http]"),
@@ -92,7 +95,7 @@ def test_bind_on_the_command_line_replaces_the_configured_one():
         ),
         ("[[sources]]", "sources: expected a table, found an array; write [sources]"),
         ("[http]\nbinds = []", 'http.binds: unknown key; did you mean "bind"?'),
-        ("[http]\nfront_stage = true", 'http.front_stage: unknown key; expected "bind"'),
+        ("[http]\nfront_stage = true", 'http.front_stage: unknown key; expected "bind" or "refresh_floor"'),
         ("[http]\nbind = []", 'http.bind: names no address; write one such as "127.0.0.1:8000"'),
         (
             '[http]\nbind = ":80"',

@@ -18,6 +18,10 @@ MAX_TTL: Final = 31 * 86_400.0
 """Seconds; a month."""
 TTL_INTERVALS: Final = 3
 """Intervals that a report outlives when ``ttl`` is not set; a timeout comes on top."""
+MAX_THRESHOLD: Final = 1_000
+"""Probes in a row."""
+MAX_AGE: Final = 86_400.0
+"""Seconds; a day."""
 
 
 def within(least: float, most: float) -> Callable[[object, object, float | None], None]:
@@ -28,6 +32,11 @@ def within(least: float, most: float) -> Callable[[object, object, float | None]
             raise ValueError(f"is out of range; expected {least:.10g} to {most:.10g} seconds")
 
     return validate
+
+
+def _threshold(_instance: object, _attribute: object, probes: int) -> None:
+    if not 1 <= probes <= MAX_THRESHOLD:
+        raise ValueError(f"is out of range; expected 1 to {MAX_THRESHOLD} probes")
 
 
 def _backend(_instance: object, _attribute: object, backend: str | None) -> None:
@@ -53,6 +62,22 @@ class CommonKeys:
         validator=within(MIN_INTERVAL, MAX_TTL),
     )
     required: bool = option(True, help="Whether the source counts in the rollup of the whole tree.")
+    rise: int = option(
+        1, help="Good probes in a row after which what was bad counts as good.", validator=_threshold
+    )
+    fall: int = option(
+        1, help="Bad probes in a row after which what was good counts as bad.", validator=_threshold
+    )
+    depends_on: tuple[str, ...] = option(
+        (),
+        help="Sources without which this one cannot work; while one is down, this one is `unknown`, reason `parent_down`.",
+    )
+    max_age: float | None = option(
+        None,
+        help="Seconds of age beyond which every request has the source probed, 0 = always; "
+        "not set = only where a request asks for it.",
+        validator=within(0, MAX_AGE),
+    )
     backend: str | None = option(
         None, help="What `/models` calls this source; the plugin's name if not set.", validator=_backend
     )

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import attrs
 
 from statusd.config.common import COMMON_KEYS, MAX_INTERVAL, MIN_INTERVAL, TTL_INTERVALS
 from statusd.config.findings import Fault, Findings
+from statusd.config.http import HttpSettings
 from statusd.config.mistakes import ConfigError, Mistake
+from statusd.config.plugin_faults import plugin_faults
+from statusd.config.ready import ReadySettings
 from statusd.config.scan import secrets_in
 from statusd.config.schema import keys_of, structure
-from statusd.config.settings import HttpSettings, PluginsSettings, Settings, SourceTable
-from statusd.config.wording import below, closest, item, quoted, suggestion
+from statusd.config.settings import PluginsSettings, Settings, SourceTable
+from statusd.config.wording import CERTAIN, below, closest, quoted, suggestion
 from statusd.errors import PluginError
+from statusd.model.rollup import Rule
 from statusd.plugin.context import SourceInfo, ViewContext
 from statusd.plugin.contracts import Sink, Source, View
 from statusd.plugin.registry import Catalogue, InstalledPlugin
 from statusd.redaction import Redactor
-
-CERTAIN: Final = 0.8
-"""How alike two names must be (`difflib` ratio) for one to be a slip of the pen, where there is another explanation."""
 
 
 @attrs.frozen(kw_only=True)
@@ -35,6 +36,10 @@ class SourceConfig:
         timeout: seconds for a whole probe.
         ttl: seconds that a report stays good, from when the next probe is due.
         required: whether it counts in the rollup of the whole tree.
+        rise: good probes in a row after which what was bad counts as good.
+        fall: bad probes in a row after which what was good counts as bad.
+        depends_on: names of the sources without which it cannot work.
+        max_age: seconds of age beyond which every request has it probed; None = only where a request asks for it.
         backend: what ``/models`` calls it.
         models: the ids that name it in ``[models]``, in that order.
         source_type: what to construct, or None where the plugin is at fault.
@@ -48,6 +53,10 @@ class SourceConfig:
     timeout: float
     ttl: float
     required: bool
+    rise: int
+    fall: int
+    depends_on: tuple[str, ...]
+    max_age: float | None
     backend: str
     models: tuple[str, ...] = ()
     source_type: type[Source] | None = None
@@ -64,6 +73,10 @@ class SourceConfig:
             required=self.required,
             interval=self.interval,
             timeout=self.timeout,
+            rise=self.rise,
+            fall=self.fall,
+            depends_on=self.depends_on,
+            max_age=self.max_age,
         )
 
 
@@ -77,6 +90,8 @@ class Configuration:
         plugins: the table ``[plugins]``.
         sources: in the order of the file.
         models: model id -> names of its sources, best first, in the order of the file.
+        ready: the table ``[ready]``.
+        rollup: canonical path of a branch (``""`` = the whole tree) -> its rule, where the file gives it one.
         view_context: what the daemon hands to views.
         views: view name -> keyword arguments, for every view of the catalogue.
         sinks: sink name -> keyword arguments, for every sink of the catalogue.
@@ -89,6 +104,8 @@ class Configuration:
     plugins: PluginsSettings
     sources: tuple[SourceConfig, ...]
     models: Mapping[str, tuple[str, ...]]
+    ready: ReadySettings
+    rollup: Mapping[str, Rule]
     view_context: ViewContext
     views: Mapping[str, Mapping[str, Any]] = attrs.field(repr=False)
     sinks: Mapping[str, Mapping[str, Any]] = attrs.field(repr=False)
@@ -112,7 +129,7 @@ def resolve(settings: Settings, catalogue: Catalogue) -> Configuration:
     context = ViewContext(sources=tuple(source.info for source in sources), models=tuple(settings.models))
     views = resolution.tables("views", settings.views, catalogue.views, {"context": context})
     sinks = resolution.tables("sinks", settings.sinks, catalogue.sinks)
-    faults = [*resolution.faults, *_plugin_faults(settings, catalogue)]
+    faults = [*resolution.faults, *plugin_faults(settings, catalogue)]
     if mistakes := (*settings.mistakes, *resolution.mistakes):
         redact = Redactor(resolution.secrets)
         raise ConfigError([Mistake(one.path, redact(one.message)) for one in mistakes], settings.origin)
@@ -122,6 +139,8 @@ def resolve(settings: Settings, catalogue: Catalogue) -> Configuration:
         plugins=settings.plugins,
         sources=sources,
         models=settings.models,
+        ready=settings.ready,
+        rollup=settings.rollup,
         view_context=context,
         views=views,
         sinks=sinks,
@@ -164,6 +183,10 @@ class _Resolution:
             timeout=common.timeout,
             ttl=ttl,
             required=common.required,
+            rise=common.rise,
+            fall=common.fall,
+            depends_on=common.depends_on,
+            max_age=common.max_age,
             backend=table.plugin if common.backend is None else common.backend,
             models=tuple(model for model, names in self.settings.models.items() if table.name in names),
             source_type=source_type,
@@ -221,25 +244,6 @@ class _Resolution:
 def _may_be_missed(plugin: InstalledPlugin) -> bool:
     """Whether `plugin` failed to load or was told not to; a stranger's that nobody names is not missed."""
     return plugin.error is not None or (plugin.is_builtin and not plugin.is_enabled)
-
-
-def _plugin_faults(settings: Settings, catalogue: Catalogue) -> Iterator[Fault]:
-    """Yield what is wrong with plugins that no source names."""
-    for index, name in enumerate(settings.plugins.enabled):
-        if name not in catalogue.plugins:
-            remedy = suggestion(name, catalogue.plugins, none="install it, or remove the name")
-            message = f"No plugin {quoted(name)} is installed; {remedy}"
-            yield Fault(path=item("plugins.enabled", index), reason="plugin_missing", message=message)
-    for index, name in enumerate(settings.plugins.disabled):
-        match = closest(name, catalogue.plugins, cutoff=CERTAIN)
-        if name not in catalogue.plugins and match is not None:
-            message = f"No plugin {quoted(name)} is installed; did you mean {quoted(match)}?"
-            yield Fault(path=item("plugins.disabled", index), reason="plugin_missing", message=message)
-    named = {source.plugin for source in settings.sources.values()}
-    for plugin in catalogue.plugins.values():
-        if plugin.error is not None and plugin.name not in named:
-            path = below("plugins", plugin.name)
-            yield Fault(path=path, reason=plugin.error.reason, message=plugin.error.message)
 
 
 def _default_interval(declared: type[Source]) -> float:

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
 from statusd.config.common import COMMON_KEYS, CommonKeys
+from statusd.config.dependencies import expect_dependencies
 from statusd.config.findings import Findings
+from statusd.config.http import HttpSettings, read_http
 from statusd.config.interpolate import BROKEN
 from statusd.config.mistakes import Mistake
 from statusd.config.models import read_models
+from statusd.config.places import Places
+from statusd.config.ready import ReadySettings, read_ready
+from statusd.config.rollup import read_rollup
 from statusd.config.schema import structure
-from statusd.config.wording import below, described, item, quoted, shown, suggestion
+from statusd.config.wording import below, described, quoted, suggestion
+from statusd.model.rollup import Rule
 from statusd.plugin.options import option
-from statusd.values import Bind
 
-DEFAULT_BIND: Final = Bind(host="127.0.0.1", port=8000)
 SOURCE_NAME: Final = re.compile(r"[a-z0-9_-]+")
 MAX_NAME: Final = 64
 """Characters of a source's name."""
-
-
-@attrs.frozen
-class HttpSettings:
-    """The table ``[http]``.
-
-    Attributes:
-        bind: the addresses to listen on.
-    """
-
-    bind: tuple[Bind, ...] = (DEFAULT_BIND,)
 
 
 def _names(_instance: object, _attribute: object, names: Sequence[str]) -> None:
@@ -85,16 +78,20 @@ class Settings:
         plugins: the table ``[plugins]``.
         sources: by name, in the order of the file.
         models: model id -> names of the sources that can serve it, best first, in the order of the file.
+        ready: the table ``[ready]``.
+        rollup: canonical path of a branch -> its rule.
         views, sinks: the tables ``[views.<name>]`` and ``[sinks.<name>]``, by name.
         environ: where the variables that secrets name are looked up.
         mistakes: what is wrong so far; `resolve` raises them together with those that only plugins can tell.
     """
 
     origin: str
-    http: HttpSettings = HttpSettings()
-    plugins: PluginsSettings = PluginsSettings()
+    http: HttpSettings = attrs.field(factory=HttpSettings)
+    plugins: PluginsSettings = attrs.field(factory=PluginsSettings)
     sources: Mapping[str, SourceTable] = attrs.field(factory=dict)
     models: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    ready: ReadySettings = attrs.field(factory=ReadySettings)
+    rollup: Mapping[str, Rule] = attrs.field(factory=dict)
     views: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict, repr=False)
     sinks: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict, repr=False)
     environ: Mapping[str, str] = attrs.field(factory=dict, repr=False)
@@ -124,24 +121,29 @@ def read_settings(
     for name in table:
         if name not in _TABLES:
             findings.mistake(below("", name), f"unknown key; {suggestion(name, _TABLES)}")
-    http = _http(_table(table, "http", findings), findings)
+    http = read_http(_table(table, "http", findings), findings, bind)
     plugins = _plugins(_table(table, "plugins", findings), findings)
     sources = _tables(table, "sources", findings)
     read = [_source(name, source, findings) for name, source in sources.items()]
-    # Those with mistakes are named too, or each mistake in a source would be one in its models again.
+    # Those with mistakes are named too, or each mistake in a source would be one in its models, dependents and paths again.
     outer = table.get("sources")
-    named = tuple(outer) if isinstance(outer, dict) else ()
-    models = read_models(_table(table, "models", findings), named, findings)
+    named = outer.keys() if isinstance(outer, dict) else ()
+    expect_dependencies(sources, named, findings)
+    served = _table(table, "models", findings)
+    models = read_models(served, named, findings)
+    places = Places(sources=named, models=served)
+    ready = read_ready(_table(table, "ready", findings), places, findings)
+    rollup = read_rollup(_table(table, "rollup", findings), places, findings)
     views = _tables(table, "views", findings)
     sinks = _tables(table, "sinks", findings)
-    if bind is not None:
-        http = HttpSettings(_binds(bind, "--bind", findings))
     return Settings(
         origin=origin,
         http=http,
         plugins=plugins,
         sources={source.name: source for source in read if source is not None},
         models=models,
+        ready=ready,
+        rollup=rollup,
         views=views,
         sinks=sinks,
         environ=environ,
@@ -149,7 +151,7 @@ def read_settings(
     )
 
 
-_TABLES: Final = ("http", "plugins", "sources", "models", "views", "sinks")
+_TABLES: Final = ("http", "plugins", "sources", "models", "ready", "rollup", "views", "sinks")
 
 
 def _table(table: Mapping[str, object], name: str, findings: Findings, path: str = "") -> dict[str, Any]:
@@ -169,43 +171,6 @@ def _tables(table: Mapping[str, object], name: str, findings: Findings) -> dict[
     # The outer table's own mistake is taken above; what is left are those of the inner ones.
     inner = {key: _table(outer, key, findings, name) for key in outer}
     return {key: value for key, value in inner.items() if isinstance(outer[key], dict)}
-
-
-def _http(table: Mapping[str, object], findings: Findings) -> HttpSettings:
-    for name in table:
-        if name != "bind":
-            findings.mistake(below("http", name), f"unknown key; {suggestion(name, ['bind'])}")
-    bind = table.get("bind", BROKEN)
-    if bind is BROKEN:
-        return HttpSettings()
-    if not isinstance(bind, list):
-        remedy = f"; write [{shown(bind)}]" if isinstance(bind, str) else ""
-        findings.mistake("http.bind", f"expected an array of strings, found {described(bind)}{remedy}")
-        return HttpSettings()
-    return HttpSettings(_binds(bind, "http.bind", findings) or (DEFAULT_BIND,))
-
-
-def _binds(entries: Iterable[object], path: str, findings: Findings) -> tuple[Bind, ...]:
-    binds: list[Bind] = []
-    entries = list(entries)
-    if not entries:
-        findings.mistake(path, 'names no address; write one such as "127.0.0.1:8000"')
-    for index, entry in enumerate(entries):
-        where = item(path, index)
-        if entry is BROKEN:
-            continue
-        if not isinstance(entry, str):
-            findings.mistake(where, f"expected a string, found {described(entry)}")
-            continue
-        try:
-            bind = Bind.parse(str(entry)[:4096])
-        except ValueError as error:
-            findings.mistake(where, f"{quoted(entry)} {error}")
-            continue
-        if bind in binds and bind.port != 0:
-            findings.mistake(where, f"{quoted(entry)} is listed twice; remove one")
-        binds.append(bind)
-    return tuple(binds)
 
 
 def _plugins(table: Mapping[str, object], findings: Findings) -> PluginsSettings:

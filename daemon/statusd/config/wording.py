@@ -13,6 +13,8 @@ from statusd.values import MASK
 
 MAX_SHOWN: Final = 80
 """Characters of a value that a message shows."""
+CERTAIN: Final = 0.8
+"""How alike two names must be (`difflib` ratio) for one to be a slip of the pen, where there is another explanation."""
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _USERINFO: Final = re.compile(r"(.*?://)?.*@", re.DOTALL)
