@@ -34,6 +34,7 @@ ONLY_IN = {
     "quart": "web",
     "quart_trio": "web",
     "hypercorn": "web",
+    "jinja2": "web",
     "redis": "net",
     "hiredis": "net",
     "httptools": "net",
