@@ -7,9 +7,9 @@ from statusd.model.merge import Reading
 from statusd.model.nodes import Candidate, source_node
 
 
-def node_of(reading, *, name="s", counts=True, **rest):
-    """The node of a source that had one probe."""
-    judgement = judge_reading(None, reading, (), Thresholds())
+def node_of(reading, *, name="s", counts=True, judgement=None, **rest):
+    """The node of a source; by default of one that had a single probe."""
+    judgement = judgement or judge_reading(None, reading, (), Thresholds())
     return source_node(name, reading, judgement, **{"counts": counts, "rules": {}, **rest})
 
 

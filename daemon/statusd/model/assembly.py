@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from graphlib import TopologicalSorter
 
 import attrs
 
 from statusd.model.basis import Basis
 from statusd.model.judging import Judgement, Thresholds, judge_reading
-from statusd.model.merge import Reading
+from statusd.model.merge import Reading, expired
 from statusd.model.nodes import Candidate, Rules, branch, model_node, source_node, standing, statement_node
 from statusd.model.report import Report
 from statusd.model.rollup import BEST, WORST
@@ -53,8 +54,7 @@ class State:
     @classmethod
     def first(cls, origin: Origin, reports: Sequence[Report]) -> State:
         """Return the state before any probe."""
-        reading = Reading(reports=tuple(reports))
-        return cls(origin, reading, judge_reading(None, reading, origin.models, origin.thresholds))
+        return cls._at_once(origin, Reading(reports=tuple(reports)))
 
     def after(self, reading: Reading) -> State:
         """Return the state with one more reading."""
@@ -62,10 +62,18 @@ class State:
         judgement = judge_reading(before, reading, self.origin.models, self.origin.thresholds)
         return State(self.origin, reading, judgement)
 
+    def expired(self) -> State:
+        """Return the state past the lifetime of its reading: stale at once, since silence is no probe that `fall` counts."""
+        return self._at_once(self.origin, expired(self.reading, "The last report is past its lifetime."))
+
+    @classmethod
+    def _at_once(cls, origin: Origin, reading: Reading) -> State:
+        return cls(origin, reading, judge_reading(None, reading, origin.models, origin.thresholds))
+
     @property
-    def is_down(self) -> bool:
-        """Whether its own probes say so, thresholds included."""
-        return self.judgement.own.report.status is Status.DOWN
+    def status(self) -> Status:
+        """What its own probes say, thresholds included and dependencies left aside."""
+        return self.judgement.own.report.status
 
 
 class Assembly:
@@ -75,6 +83,9 @@ class Assembly:
         states: of every configured source.
         models: model id -> names of the sources that can serve it, best first.
         rules: of branches that have another than the usual one.
+
+    Raises:
+        ValueError: when sources depend on each other in a circle.
     """
 
     def __init__(
@@ -83,10 +94,9 @@ class Assembly:
         self._states = {state.origin.name: state for state in states}
         self._models = models
         self._rules = rules or {}
-        self._dependents: dict[str, list[str]] = {name: [] for name in self._states}
-        for state in self._states.values():
-            for parent in state.origin.depends_on:
-                self._dependents[parent].append(state.origin.name)
+        dependencies = {name: state.origin.depends_on for name, state in self._states.items()}
+        self._order = tuple(TopologicalSorter(dependencies).static_order())  # each after those it depends on
+        self._failed_parents = self._find_failed_parents()
 
     def state(self, name: str) -> State:
         """Return what the source `name` has come to."""
@@ -110,7 +120,10 @@ class Assembly:
         """Take the new state of a source, and return the tree with all that follows from it."""
         name = state.origin.name
         before, self._states[name] = self._states[name], state
-        touched = list(self._with_dependents(name)) if before.is_down is not state.is_down else [name]
+        touched = [name]
+        if before.status is not state.status:
+            known, self._failed_parents = self._failed_parents, self._find_failed_parents()
+            touched += [one for one in self._order if known[one] != self._failed_parents[one]]
         models = dict.fromkeys(model for one in touched for model in self._states[one].origin.models)
         for one in touched:
             root = graft(root, join("sources", one), self._source_node(one))
@@ -122,25 +135,22 @@ class Assembly:
         """Return the tree with what a part of the daemon says about itself at `path`."""
         return self._rolled_up(graft(root, path, statement_node(report)), path.partition("/")[0])
 
-    def _with_dependents(self, name: str) -> Iterator[str]:
-        """Yield `name` and all that depends on it, however far off."""
-        seen = {name: None}
-        queue = [name]
-        while queue:
-            one = queue.pop()
-            yield one
-            new = [dependent for dependent in self._dependents[one] if dependent not in seen]
-            seen.update(dict.fromkeys(new))
-            queue += new
+    def _find_failed_parents(self) -> dict[str, str]:
+        """Return for each source the failed one without which it cannot work, however far off, or ``""``.
 
-    def _failed_parent(self, name: str, seen: frozenset[str] = frozenset()) -> str:
-        """Return the first source on which `name` depends, and which is down or depends on one that is."""
-        for parent in self._states[name].origin.depends_on:
-            if parent in seen:
-                continue
-            if self._states[parent].is_down or self._failed_parent(parent, seen | {name}):
-                return parent
-        return ""
+        Failed is what is down and depends on nothing that is: where everything behind it fails too, it is the one to
+        name. What is `off` fails nobody.
+        """
+        parents: dict[str, str] = {}
+        blamed: dict[str, str] = {}  # by those that depend on it
+        for name in self._order:
+            state = self._states[name]
+            parent = next((blamed[one] for one in state.origin.depends_on if blamed[one]), "")
+            parents[name] = parent
+            blamed[name] = ""
+            if state.status is not Status.OFF:
+                blamed[name] = parent or (name if state.status is Status.DOWN else "")
+        return parents
 
     def _source_node(self, name: str) -> Node:
         state = self._states[name]
@@ -150,7 +160,7 @@ class Assembly:
             state.judgement,
             # A source that serves models counts through models/ only, where another source may stand in for it.
             counts=state.origin.required and not state.origin.models,
-            parent=self._failed_parent(name),
+            parent=self._failed_parents[name],
             rules=self._rules,
         )
 
@@ -160,7 +170,7 @@ class Assembly:
 
     def _candidate(self, name: str, model: str) -> Candidate:
         state = self._states[name]
-        judged, parent = state.judgement.models[model], self._failed_parent(name)
+        judged, parent = state.judgement.models[model], self._failed_parents[name]
         return Candidate(
             source=name,
             plugin=state.origin.plugin,

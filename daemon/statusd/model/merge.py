@@ -26,12 +26,16 @@ class Reading:
 
 
 def own_report(reports: Sequence[Report]) -> Report:
-    """Return the report about the source itself; without one, the worst of the others stands for it."""
+    """Return the report about the source itself; without one, the worst of the others stands for it.
+
+    Of several worst ones the first by name, so that their order says nothing.
+    """
     for report in reports:
         if not report.path and report.model is None:
             return report
     status = worst(report.status for report in reports)
-    decided = next((report for report in reports if report.status is status), None)
+    deciding = (report for report in reports if report.status is status)
+    decided = min(deciding, key=lambda report: (report.path, report.model or ""), default=None)
     if decided is None:
         return Report.unknown("bad_report", "The probe returned no report.")
     return Report(status=status, reason=decided.reason, message=decided.message)

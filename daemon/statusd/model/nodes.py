@@ -30,8 +30,12 @@ def branch(children: Mapping[str, Node], rule: Rule = WORST) -> Node:
     decided_by = tuple(names[place] for place in verdict.decided_by)
     observed = [node.observed_at for node in children.values() if node.observed_at is not None]
     expiring = [node.expires_at for node in children.values() if node.expires_at is not None]
+    message = _summary(counted)
     if verdict.lacking:
         reason = "too_few"
+        message = (
+            f"The rule is {rule}, and {len(counted)} of the {len(children)} below count. {message}".rstrip()
+        )
     elif decided_by:
         reason = counted[decided_by[0]].reason if verdict.status is not Status.OK else "ok"
     else:
@@ -39,7 +43,7 @@ def branch(children: Mapping[str, Node], rule: Rule = WORST) -> Node:
     return Node(
         status=verdict.status,
         reason=reason,
-        message=_summary(counted),
+        message=message,
         children=children,
         rule=str(rule),
         decided_by=decided_by,
@@ -71,10 +75,11 @@ def standing(judged: Judged, parent: str) -> Report:
         return Report.unknown("parent_down", message, facts=report.facts)
     if tally is None:
         return report
-    message = (
-        f"{tally.seen} of {tally.needed} probes say {tally.status} ({tally.reason}): {judged.newest.message}"
+    reason = f" ({tally.reason})" if tally.reason != tally.status.value else ""
+    rest = f": {judged.newest.message}" if judged.newest.message else "."
+    return attrs.evolve(
+        report, message=f"{tally.seen} of {tally.needed} probes say {tally.status}{reason}{rest}"
     )
-    return attrs.evolve(report, message=message)
 
 
 @attrs.frozen(kw_only=True)
@@ -83,10 +88,11 @@ class _Origin:
 
     name: str
     reading: Reading
+    parent: str
     rules: Rules
 
-    def node(self, judged: Judged, children: Mapping[str, Node], *, counts: bool, parent: str = "") -> Node:
-        report = standing(judged, parent)
+    def node(self, judged: Judged, children: Mapping[str, Node], *, counts: bool) -> Node:
+        report = standing(judged, self.parent)
         return Node(
             status=report.status,
             reason=report.reason,
@@ -97,7 +103,7 @@ class _Origin:
             source=self.name,
             measurements=judged.newest.measurements,
             payload=judged.newest.payload,
-            basis=Basis(newest=judged.newest, tally=judged.tally, parent=parent),
+            basis=Basis(newest=judged.newest, tally=judged.tally, parent=self.parent),
             observed_at=self.reading.observed_at,
             expires_at=self.reading.expires_at,
         )
@@ -124,7 +130,8 @@ class _Origin:
         return children
 
     def _rolled_up(self, parts: Mapping[str, Node], path: str) -> Node:
-        counting = {name: attrs.evolve(part, counts=True) for name, part in parts.items()}
+        # By name: in which order an upstream lists its parts is no state, so it must not decide whom the message names.
+        counting = {name: attrs.evolve(part, counts=True) for name, part in sorted(parts.items())}
         return attrs.evolve(
             branch(counting, self.rules.get(path, WORST)), children=parts, counts=False, source=self.name
         )
@@ -143,10 +150,10 @@ def source_node(
         parent: the failed source it depends on, or ``""``.
         rules: of branches below it.
     """
-    origin = _Origin(name=name, reading=reading, rules=rules)
+    origin = _Origin(name=name, reading=reading, parent=parent, rules=rules)
     path = join("sources", name)
     parts = {tuple(part.split("/")): judged for part, judged in judgement.parts.items()}
-    return origin.node(judgement.own, origin.children(parts, path), counts=counts, parent=parent)
+    return origin.node(judgement.own, origin.children(parts, path), counts=counts)
 
 
 def statement_node(report: Report) -> Node:

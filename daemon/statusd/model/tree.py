@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -68,8 +68,19 @@ class Node:
             and self.source == other.source
             and self.rule == other.rule
             and self.decided_by == other.decided_by
-            and self.facts == other.facts
+            and _same_json(self.facts, other.facts)
         )
+
+
+def _same_json(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same one; to Python ``1``, ``1.0`` and ``True`` are equal, to clients they are not."""
+    if one is other:
+        return True
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same_json(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same_json, one, other))
+    return type(one) is type(other) and bool(one == other)
 
 
 @attrs.frozen(kw_only=True)

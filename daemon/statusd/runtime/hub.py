@@ -12,7 +12,7 @@ import trio
 
 from statusd.model.assembly import Assembly, Origin, State
 from statusd.model.judging import Thresholds
-from statusd.model.merge import Reading, expired
+from statusd.model.merge import Reading
 from statusd.model.nodes import Rules
 from statusd.model.report import Report
 from statusd.model.snapshot import Change, Snapshot
@@ -161,22 +161,21 @@ class Hub:
         now, lifetime = self._clock.now(), observation.lifetime
         self._deadlines[observation.source] = self._clock.monotonic() + lifetime
         reading = Reading(reports=observation.reports, observed_at=now, expires_at=now + lifetime)
-        self._take(observation.source, reading)
+        self._take(self._assembly.state(observation.source).after(reading))
 
     def _expire(self) -> None:
         """Turn readings past their lifetime stale."""
         now = self._clock.monotonic()
         for name in [name for name, deadline in self._deadlines.items() if deadline <= now]:
             self._deadlines[name] = math.inf
-            reading = self._assembly.state(name).reading
-            if reading.observed_at is None:
+            state = self._assembly.state(name)
+            if state.reading.observed_at is None:
                 # Unknown it was and is, so there is no transition to tell it.
                 log.warning("source %s: its first probe does not end", name)
-            self._take(name, expired(reading, "The last report is past its lifetime."))
+            self._take(state.expired())
 
-    def _take(self, source: str, reading: Reading) -> None:
-        """Put what a source says now in place of what it said before."""
-        state = self._assembly.state(source).after(reading)
+    def _take(self, state: State) -> None:
+        """Put what a source has come to in place of what it was."""
         self._publish(self._assembly.put(self.snapshot.root, state))
 
     def _publish(self, root: Node) -> None:
