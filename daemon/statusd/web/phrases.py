@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from statusd.model.status import Status
 from statusd.model.tree import Node
+from statusd.web.bodies import timestamp
 
 LISTED: Final = 5
 """How many of several are named before the rest is only counted."""
@@ -47,17 +48,26 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def clock_time(moment: float | None, now: float) -> str:
+    """Return a `moment` for people, to the second, with the date where that is not the one of `now`."""
+    text, today = timestamp(moment), timestamp(now)
+    if text is None:
+        return "an unknown time"
+    time = f"{text[11:19]} UTC"
+    return time if today is not None and today[:10] == text[:10] else f"{text[:10]} {time}"
+
+
 def name_of(segment: str) -> str:
     """Return the quoted name that a path segment encodes."""
     return f'"{one_line(unquote(segment))}"'
 
 
-def listed(items: Iterable[str], conjunction: str = "and") -> str:
+def listed(items: Iterable[str]) -> str:
     """Return `items` as an enumeration; of many, the first few and how many more there are."""
     every = list(items)
     rest = len(every) - LISTED
     shown = [*every[:LISTED], f"{rest} more"] if rest > 0 else every
-    return f" {conjunction} ".join([*filter(None, [", ".join(shown[:-1])]), *shown[-1:]])
+    return " and ".join([*filter(None, [", ".join(shown[:-1])]), *shown[-1:]])
 
 
 def plural(number: int, noun: str, several: str = "") -> str:
