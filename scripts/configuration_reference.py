@@ -16,8 +16,10 @@ from typing import Any, Final
 import attrs
 
 from statusd.config.common import CommonKeys
+from statusd.config.http import HttpKeys
 from statusd.config.keytypes import type_words
 from statusd.config.load import default_text
+from statusd.config.ready import ReadySettings
 from statusd.config.schema import Key, keys_of
 from statusd.config.settings import PluginsSettings
 from statusd.plugin.loading import DISTRIBUTION, load_plugins
@@ -27,6 +29,7 @@ from statusd.values import Secret, Url
 PAGE: Final = Path(__file__).parents[1] / "docs" / "configuration.md"
 
 _REGION: Final = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
+_EMPTY: Final = re.compile(r"^\[\w+\]\n(?=\n|\Z)\n*", re.MULTILINE)
 _COMMENT: Final = re.compile(r"\s+# .*$")
 
 
@@ -40,7 +43,8 @@ def example() -> str:
     lines = [
         _COMMENT.sub("", line) for line in default_text().splitlines() if not line.startswith(("#", "  "))
     ]
-    text = re.sub(r"\n{2,}", "\n\n", "\n".join(lines)).replace("[plugins]\n\n", "").strip()
+    text = re.sub(r"\n{2,}", "\n\n", "\n".join(lines))
+    text = _EMPTY.sub("", text).strip()
     return f"```toml\n{text}\n```\n"
 
 
@@ -119,7 +123,9 @@ def _toml(value: object) -> str:
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "example": example,
     "common": lambda: table(CommonKeys),
+    "http": lambda: table(HttpKeys),
     "plugins_table": lambda: table(PluginsSettings),
+    "ready": lambda: table(ReadySettings),
     "plugins": plugin_tables,
 }
 
