@@ -6,13 +6,16 @@ import attrs
 import trio
 from trio.testing import memory_stream_pair
 
-from statusd import Document, Node, Snapshot, Status, View, ViewContext
-from statusd.web.app import create_app
+from statusd import Document, Node, Snapshot, SourceInfo, Status, View, ViewContext
+from statusd.web.app import Service, create_app
 from statusd.web.connection import Connection
 from statusd.web.documents import Documents
 from statusd.web.edge import Edge
+from statusd.web.feed import Feed
+from statusd.web.freshness import Freshness
 from statusd.web.guard import Guard
 from statusd.web.limits import Limits
+from statusd.web.site import RESERVED, Ask, Core, Site
 
 HOST = b"\r\nHost: status.example\r\n"
 END = HOST + b"\r\n"
@@ -48,8 +51,66 @@ def snapshot(root: Node = ROOT, *, revision: int = 7, version: int = 1) -> Snaps
     return Snapshot(root=root, revision=revision, version=version, at=1_800_000_000.0)
 
 
-def documents(*views: View) -> Documents:
-    return Documents(views, snapshot, on_view_failed=lambda *_: None)
+NOW = 1_800_000_000.0
+
+
+def text(body: bytes) -> Document:
+    return Document(body=body, content_type="text/plain; charset=utf-8")
+
+
+CORE = Core(
+    page=lambda _ask: text(b"the page"),
+    live=lambda _ask: text(b"alive"),
+    ready=lambda branch, _ask: text(f"ready {branch}".encode()),
+    explain=lambda branch, _ask: text(f"explained {branch}".encode()),
+    metrics=lambda ask: text(f"metrics for {ask.accept}".encode()),
+    openapi=lambda _ask: Document(body=b"{}"),
+)
+"""Stands in for what renders the daemon's own documents beside the tree."""
+
+
+async def refresh_nothing(_sources):
+    """Stands in for the supervisors: there are no sources."""
+
+
+@attrs.frozen
+class Served:
+    """The documents of a service, asked for by path."""
+
+    service: Service
+
+    def get(self, path, **query):
+        """Return the document at `path`, or None."""
+        rendered = self.rendered(path, **query)
+        return rendered and rendered.document
+
+    def rendered(self, path, accept="", **query):
+        endpoint = self.service.site.find(path)
+        return endpoint and endpoint.render(Ask(query=query, accept=accept, now=NOW))
+
+
+def service(
+    *views: View,
+    hub=snapshot,
+    on_view_failed=lambda *_: None,
+    sources: tuple[SourceInfo, ...] = (),
+    models=None,
+    refresh=refresh_nothing,
+    now=lambda: NOW,
+) -> Service:
+    """Return what an application serves, out of snapshots that `hub` returns."""
+    served = Documents(views, hub, reserved=RESERVED, on_view_failed=on_view_failed)
+    return Service(
+        site=Site(served, CORE, sources=sources, models=models or {}, snapshot=hub),
+        feed=Feed(hub),
+        freshness=Freshness(sources={one.name: one for one in sources}, snapshot=hub, refresh=refresh),
+        snapshot=hub,
+        now=now,
+    )
+
+
+def documents(*views: View) -> Served:
+    return Served(service(*views))
 
 
 @attrs.frozen(kw_only=True)
@@ -112,7 +173,7 @@ async def read_until(stream: trio.abc.ReceiveStream, ending: bytes) -> bytes:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Site:
+class Web:
     """An application and the connections to it, on memory streams."""
 
     edge: Edge
@@ -120,9 +181,9 @@ class Site:
     ended: dict[Connection, trio.Event] = attrs.field(factory=dict)
 
     @classmethod
-    def open(cls, nursery: trio.Nursery, *views: View, app: object = None, **limits: float) -> Site:
+    def open(cls, nursery: trio.Nursery, *views: View, app: object = None, **limits: float) -> Web:
         bounds = Limits(**limits)  # type: ignore[arg-type]  # every field is a number
-        served = app or create_app(documents(*views), bounds)
+        served = app or create_app(service(*views), bounds)
         return cls(edge=Edge(served, bounds, Guard()), nursery=nursery)
 
     def connect(self, pair: object = None) -> tuple[trio.StapledStream, Connection]:

@@ -5,9 +5,9 @@ import json
 import attrs
 import pytest
 
-from statusd import Document, View
+from statusd import Document, Node, Status, View
 from statusd.web.app import create_app
-from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, Site
+from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, Web, service, snapshot
 
 
 @attrs.frozen(kw_only=True)
@@ -23,7 +23,7 @@ class Teapot(View):
 
 @pytest.fixture
 async def site(nursery, autojump_clock):
-    return Site.open(nursery, Teapot(context=CONTEXT), BigView(context=CONTEXT, size=300_000))
+    return Web.open(nursery, Teapot(context=CONTEXT), BigView(context=CONTEXT, size=300_000))
 
 
 PATHS = ["/health", "/healthz", "/state", "/state/models/a%2Fb", "/teapot", "/big"]
@@ -75,7 +75,7 @@ async def test_other_methods_are_405_with_allow(site, autojump_clock, method, pa
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 @pytest.mark.parametrize(
-    "path", ["/", "/nope", "/health/", "//health", "/state/models/a/b", "/a%00%ff%0a", "/static/x"]
+    "path", ["//", "/nope", "/health/", "//health", "/state/models/a/b", "/a%00%ff%0a", "/static/x"]
 )
 async def test_unknown_paths_are_404_whatever_the_method(site, autojump_clock, method, path):
     [answer] = await site.ask(f"{method} {path} HTTP/1.1".encode() + CLOSE)
@@ -180,18 +180,29 @@ async def test_a_client_that_waits_for_100_continue_gets_it(site, autojump_clock
 async def test_a_failing_application_is_a_500_logged_and_the_connection_goes_on(
     nursery, autojump_clock, caplog
 ):
-    class Failing:
-        def get(self, path):
-            raise ValueError("secret")
+    def fail():
+        raise ValueError("secret")
 
-    app = create_app(Failing())
-    site = Site.open(nursery, app=app)
-    answers = await site.ask((b"GET /health HTTP/1.1" + END) * 2)
+    app = create_app(attrs.evolve(service(), now=fail))
+    site = Web.open(nursery, app=app)
+    answers = await site.ask((b"GET /state HTTP/1.1" + END) * 2)
     assert [answer.status for answer in answers] == [500, 500]
     assert b"secret" not in answers[0].body
     assert_problem(answers[0], "internal_error")
     assert app.guard.failures == {"request": 2}
     assert [record.name for record in caplog.records] == ["statusd.web"]
+
+
+async def test_a_tree_that_cannot_be_written_is_a_500_and_the_connection_goes_on(
+    nursery, autojump_clock, caplog
+):
+    facts = {}
+    facts["self"] = facts
+    cyclic = snapshot(Node(status=Status.OK, facts=facts))
+    site = Web.open(nursery, app=create_app(service(hub=lambda: cyclic)))
+    answers = await site.ask(b"GET /state HTTP/1.1" + END + b"GET /health HTTP/1.1" + END)
+    assert [answer.status for answer in answers] == [500, 200]
+    assert "RecursionError" in caplog.text
 
 
 async def test_the_log_of_quart_and_hypercorn_is_the_daemons(site, autojump_clock, capfd, caplog):

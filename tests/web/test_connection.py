@@ -6,7 +6,7 @@ from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
 from statusd.web.app import create_app
 from statusd.web.limits import Limits
-from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, Site, documents, parse, read_all
+from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, Web, parse, read_all, service
 
 GET = b"GET /health HTTP/1.1" + END
 LIMITS = Limits()
@@ -14,7 +14,7 @@ LIMITS = Limits()
 
 @pytest.fixture
 async def site(nursery, autojump_clock):
-    return Site.open(nursery, BigView(context=CONTEXT))
+    return Web.open(nursery, BigView(context=CONTEXT))
 
 
 async def seconds_until_closed(stream):
@@ -112,7 +112,7 @@ async def test_a_client_that_does_not_read_is_given_up(site, autojump_clock):
 
 
 async def test_a_slow_client_that_keeps_reading_gets_it_all(nursery, autojump_clock):
-    site = Site.open(nursery, BigView(context=CONTEXT, size=600_000))
+    site = Web.open(nursery, BigView(context=CONTEXT, size=600_000))
     stream, _ = site.connect(lockstep_stream_pair())
     await stream.send_all(b"GET /big HTTP/1.1" + CLOSE)
     data = b""
@@ -123,7 +123,7 @@ async def test_a_slow_client_that_keeps_reading_gets_it_all(nursery, autojump_cl
 
 
 async def test_an_answer_takes_no_longer_than_a_request_may(nursery, autojump_clock):
-    site = Site.open(nursery, BigView(context=CONTEXT))
+    site = Web.open(nursery, BigView(context=CONTEXT))
     stream, connection = site.connect(lockstep_stream_pair())
     await stream.send_all(b"GET /big HTTP/1.1" + CLOSE)
     nursery.start_soon(sip, stream)
@@ -156,8 +156,8 @@ async def test_a_client_that_leaves_ends_its_request(site, autojump_clock):
 async def test_a_client_that_resets_is_no_failure_at_any_step_of_its_request(
     nursery, autojump_clock, caplog, packet, steps
 ):
-    app = create_app(documents())
-    site = Site.open(nursery, app=app)
+    app = create_app(service())
+    site = Web.open(nursery, app=app)
     stream, connection = site.connect()
     await stream.send_all(packet)
     for _ in range(steps):
@@ -204,7 +204,7 @@ async def test_draining_is_bounded_in_bytes(site, autojump_clock):
 
 
 async def test_after_as_many_requests_as_allowed_the_connection_is_closed(nursery, autojump_clock):
-    site = Site.open(nursery, requests=2)
+    site = Web.open(nursery, requests=2)
     stream, _ = site.connect()
     await stream.send_all(GET * 5)
     answers = parse(await read_all(stream))

@@ -9,7 +9,7 @@ import pytest
 
 from statusd.errors import StartError
 from statusd.web import edge
-from tests.web.client import END, Site
+from tests.web.client import END, Web
 
 READ = {
     "protocol/h11.py": "5d2cfe635578adc65941fd5dc7b35ad1d89a61a9beff3e97742dd94f359ee9e0",
@@ -92,14 +92,14 @@ async def odd(scope, receive, send):
 
 @pytest.mark.parametrize(("app", "failures"), [(silent, 0), (confused, 1)])
 async def test_an_application_that_does_not_answer_is_a_500(nursery, autojump_clock, app, failures):
-    site = Site.open(nursery, app=app)
+    site = Web.open(nursery, app=app)
     [answer] = await site.ask(b"GET / HTTP/1.1" + END)
     assert (answer.status, answer.headers["content-type"]) == (500, "application/problem+json")
     assert site.edge.guard.failures["request"] == failures
 
 
 async def test_an_answer_that_breaks_off_ends_the_connection(nursery, autojump_clock):
-    site = Site.open(nursery, app=half)
+    site = Web.open(nursery, app=half)
     data = await site.exchange(b"GET / HTTP/1.1" + END + b"GET / HTTP/1.1" + END)
     assert data.endswith(b"\r\n\r\nab")
     assert data.count(b"HTTP/1.1") == 1
@@ -107,5 +107,5 @@ async def test_an_answer_that_breaks_off_ends_the_connection(nursery, autojump_c
 
 
 async def test_a_status_without_a_phrase_is_sent_without_one(nursery, autojump_clock):
-    [answer] = await Site.open(nursery, app=odd).ask(b"GET / HTTP/1.1" + END)
+    [answer] = await Web.open(nursery, app=odd).ask(b"GET / HTTP/1.1" + END)
     assert (answer.status, answer.phrase) == (299, "")

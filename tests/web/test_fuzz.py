@@ -12,10 +12,10 @@ from trio.testing import MockClock
 
 from statusd.web.app import create_app
 from statusd.web.limits import Limits
-from tests.web.client import END, Site, documents, parse
+from tests.web.client import END, Web, parse, service
 from tests.web.test_listener import H2C_UPGRADE, KILLS, PREFACE, SETTINGS, WEBSOCKET, headers_frame
 
-APP = create_app(documents())
+APP = create_app(service())
 DATE = re.compile(rb"date: [^\r]+\r\n")
 
 METHODS = st.sampled_from(
@@ -110,7 +110,7 @@ def talk(chunks):
 
     async def main():
         async with trio.open_nursery() as nursery:
-            site = Site.open(nursery, app=APP)
+            site = Web.open(nursery, app=APP)
             data = await site.exchange(*chunks)
             for ended in site.ended.values():
                 await ended.wait()

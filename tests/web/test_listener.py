@@ -19,7 +19,7 @@ from statusd.web.guard import Guard
 from statusd.web.limits import Limits
 from statusd.web.listener import GRACE, PAUSE, addresses, serve
 from statusd.web.sockets import Listener, open_listeners
-from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, documents, parse, read_all, read_until
+from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, parse, read_all, read_until, service
 
 GET = b"GET /health HTTP/1.1" + END
 OK = b'{"status":"ok"}'
@@ -52,13 +52,13 @@ class Running:
 
 @pytest.fixture
 async def running(nursery):
-    app = create_app(documents(BigView(context=CONTEXT)))
+    app = create_app(service(BigView(context=CONTEXT)))
     return await run(nursery, app)
 
 
 @pytest.fixture
 async def running_few(nursery):
-    app = create_app(documents())
+    app = create_app(service())
     return await run(nursery, app, limits=Limits(connections=3))
 
 
@@ -86,7 +86,7 @@ async def test_every_kind_of_listener_is_served(nursery, tmp_path):
     binds = [Bind(host="127.0.0.1"), Bind(host="::1"), Bind(path=str(path)), Bind(fd=inherited.detach())]
     listeners = open_listeners(binds)
     stop = trio.Event()
-    app = create_app(documents())
+    app = create_app(service())
     await nursery.start(lambda task_status: serve(app, listeners, stop=stop, task_status=task_status))
     dialed = [
         await trio.open_tcp_stream(*listener.accepting.socket.getsockname()[:2])
@@ -249,7 +249,7 @@ async def test_a_request_in_flight_is_finished_and_told_to_close(nursery):
 
 
 async def test_a_client_that_does_not_read_cannot_delay_the_end(nursery, caplog):
-    running = await run(nursery, create_app(documents(BigView(context=CONTEXT))), grace=0.2)
+    running = await run(nursery, create_app(service(BigView(context=CONTEXT))), grace=0.2)
     async with await running.dial() as stream:
         await stream.send_all(b"GET /big HTTP/1.1" + END)
         await stream.receive_some(1)
@@ -262,7 +262,7 @@ async def test_a_client_that_does_not_read_cannot_delay_the_end(nursery, caplog)
 
 async def test_cancelling_serve_ends_it_at_once(nursery):
     listeners = open_listeners([Bind(host="127.0.0.1"), Bind(host="127.0.0.1")])
-    app = create_app(documents(BigView(context=CONTEXT)))
+    app = create_app(service(BigView(context=CONTEXT)))
     scope = trio.CancelScope()
 
     async def body(task_status):
@@ -333,7 +333,7 @@ class Memory:
 async def test_accepting_survives_every_shortage_with_a_pause_and_few_log_lines(
     nursery, autojump_clock, caplog, code
 ):
-    memory = await Memory.run(nursery, create_app(documents()))
+    memory = await Memory.run(nursery, create_app(service()))
     for _ in range(20):
         memory.listener.send.send_nowait(OSError(code, os.strerror(code)))
     stream = memory.dial()
@@ -413,7 +413,7 @@ async def test_a_request_that_is_never_answered_is_cut_after_the_grace(nursery, 
 
 
 async def test_twenty_clients_that_pipeline_and_never_read_do_not_delay_the_end(nursery, autojump_clock):
-    memory = await Memory.run(nursery, create_app(documents(BigView(context=CONTEXT))))
+    memory = await Memory.run(nursery, create_app(service(BigView(context=CONTEXT))))
     for _ in range(20):
         stream = memory.dial(lockstep_stream_pair())
         await stream.send_all((b"GET /big HTTP/1.1" + END) * 10)
@@ -424,7 +424,7 @@ async def test_twenty_clients_that_pipeline_and_never_read_do_not_delay_the_end(
 
 
 async def test_a_request_that_arrives_with_the_stop_is_still_answered(nursery, autojump_clock):
-    memory = await Memory.run(nursery, create_app(documents()))
+    memory = await Memory.run(nursery, create_app(service()))
     stream = memory.dial()
     await wait_all_tasks_blocked()
     memory.stop.set()
@@ -434,7 +434,7 @@ async def test_a_request_that_arrives_with_the_stop_is_still_answered(nursery, a
 
 
 async def test_a_connection_accepted_just_before_the_stop_does_not_delay_it(nursery, autojump_clock):
-    memory = await Memory.run(nursery, create_app(documents()))
+    memory = await Memory.run(nursery, create_app(service()))
     began = trio.current_time()
     stream = memory.dial()
     memory.stop.set()
@@ -444,7 +444,7 @@ async def test_a_connection_accepted_just_before_the_stop_does_not_delay_it(nurs
 
 
 async def test_serve_without_connections_ends_at_once(nursery, autojump_clock):
-    memory = await Memory.run(nursery, create_app(documents()))
+    memory = await Memory.run(nursery, create_app(service()))
     began = trio.current_time()
     memory.stop.set()
     await memory.done.wait()

@@ -144,7 +144,7 @@ class Site:
         if found is not None:
             return found
         head, _, branch = path[1:].partition("/")
-        if not branch and path.endswith("/"):
+        if (not branch and path.endswith("/")) or self._snapshot().find(branch) is None:
             return None
         match f"/{head}":
             case "/state":
