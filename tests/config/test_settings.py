@@ -65,6 +65,12 @@ def test_addresses_are_parsed(text, bind):
     assert settings(f"[http]\nbind = {text}").http.bind == bind
 
 
+def test_the_refresh_floor_is_a_second_unless_set():
+    assert settings("").http.refresh_floor == 1.0
+    assert settings("[http]\nrefresh_floor = 5").http.refresh_floor == 5.0
+    assert settings('[http]\nrefresh_floor = "${F}"', {"F": "0.1"}, bind=[":1"]).http.refresh_floor == 0.1
+
+
 def test_bind_on_the_command_line_replaces_the_configured_one():
     text = '[http]\nbind = ["127.0.0.1:80"]'
     assert settings(text, bind=["127.0.0.1:81"]).http.bind == (Bind(host="127.0.0.1", port=81),)
@@ -184,6 +190,31 @@ def test_bind_on_the_command_line_replaces_the_configured_one():
             f"{SOURCE}ttl = 1e9",
             "sources.a.ttl: 1000000000.0 is out of range; expected 0.01 to 2678400 seconds",
         ),
+        (f"{SOURCE}rise = 0", "sources.a.rise: 0 is out of range; expected 1 to 1000 probes"),
+        (f"{SOURCE}fall = 1001", "sources.a.fall: 1001 is out of range; expected 1 to 1000 probes"),
+        (f"{SOURCE}fall = 2.0", "sources.a.fall: expected an integer, found the number 2.0"),
+        (
+            f'{SOURCE}depends_on = "b"',
+            'sources.a.depends_on: expected an array of strings, found the string "b"; write it in brackets',
+        ),
+        (
+            f"{SOURCE}max_age = -0.5",
+            "sources.a.max_age: -0.5 is out of range; expected 0 to 86400 seconds",
+        ),
+        (
+            f"{SOURCE}max_age = 86401",
+            "sources.a.max_age: 86401 is out of range; expected 0 to 86400 seconds",
+        ),
+        (
+            "[http]\nrefresh_floor = 0",
+            "http.refresh_floor: 0 is out of range; expected 0.1 to 3600 seconds",
+        ),
+        (
+            '[http]\nrefresh_floor = "1"',
+            'http.refresh_floor: expected a number, found the string "1"; write it without quotes',
+        ),
+        ("ready = 1", "ready: expected a table, found the integer 1; write [ready]"),
+        ('rollup = "best"', 'rollup: expected a table, found the string "best"; write [rollup]'),
         (f"{SOURCE}required = 1", "sources.a.required: expected a boolean, found the integer 1"),
         (
             f'{SOURCE}backend = ""',
