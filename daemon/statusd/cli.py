@@ -8,12 +8,15 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from statusd import __version__
 from statusd.config.mistakes import ConfigError
 from statusd.errors import StartError
 from statusd.redaction import Redactor
+
+if TYPE_CHECKING:
+    from statusd.commands.where import Where
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"statusd {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_run, _add_demo, _add_check, _add_probe, _add_plugins):
+    for add in (
+        _add_run, _add_demo, _add_check, _add_probe, _add_plugins, _add_show, _add_watch, _add_explain,
+    ):  # fmt: skip
         add(commands)
     return parser
 
@@ -101,6 +106,46 @@ def _add_plugins(commands: Any) -> None:
         "plugins",
         _plugins,
         "list the installed plugins, what each registers, and why one cannot be loaded",
+    )
+    _add_config(parser)
+    _add_json(parser)
+
+
+def _add_show(commands: Any) -> None:
+    parser = _add(commands, "show", _show, "show the tree of a running daemon, or a branch of it")
+    _add_path(parser, nargs="?", default="")
+    _add_daemon(parser)
+
+
+def _add_watch(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "watch",
+        _watch,
+        "show the tree of a running daemon as it changes, until Ctrl-C, which ends it with 0; on a terminal it is "
+        "drawn in place, elsewhere each change is a line",
+    )
+    _add_path(parser, nargs="?", default="")
+    _add_daemon(parser)
+
+
+def _add_explain(commands: Any) -> None:
+    parser = _add(commands, "explain", _explain, "say why a node has its status, and what would change it")
+    _add_path(parser)
+    _add_daemon(parser)
+
+
+def _add_path(parser: argparse.ArgumentParser, **options: Any) -> None:
+    parser.add_argument(
+        "path", metavar="PATH", help="a node as `show` names it, such as sources/queue", **options
+    )
+
+
+def _add_daemon(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--url",
+        help="the daemon, such as http://127.0.0.1:8000 or unix:/run/statusd/http.sock; default: $STATUSD_URL, then "
+        "the configured bind",
     )
     _add_config(parser)
     _add_json(parser)
@@ -171,6 +216,56 @@ def _plugins(options: argparse.Namespace) -> int:
     found = plugins(options.config, os.environ, _quiet_logging())
     _print([as_json(plugin) for plugin in found] if options.json else as_text(found))
     return 1 if any(plugin.error for plugin in found) else 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from statusd.commands.rendering import has_colours
+    from statusd.commands.show import as_json, as_text, show
+
+    def command(where: Where) -> int:
+        state = show(options.path, where)
+        _print(
+            as_json(state)
+            if options.json
+            else as_text(state, is_coloured=has_colours(sys.stdout, os.environ))
+        )
+        return 0
+
+    return _with_daemon(options, command)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from statusd.commands.watch import watch
+
+    def command(where: Where) -> int:
+        return watch(options.path, where, sys.stdout, os.environ, as_json=options.json)
+
+    return _with_daemon(options, command)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from statusd.commands.explain import as_text, explain
+    from statusd.commands.rendering import has_colours
+
+    def command(where: Where) -> int:
+        found = explain(options.path, where)
+        coloured = has_colours(sys.stdout, os.environ)
+        _print(dict(found.document) if options.json else as_text(found, is_coloured=coloured))
+        return 0
+
+    return _with_daemon(options, command)
+
+
+def _with_daemon(options: argparse.Namespace, command: Callable[[Where], int]) -> int:
+    """Run a command that reads a running daemon; one that cannot be reached is a fault."""
+    from statusd.client import ClientError
+    from statusd.commands.where import find_daemon
+
+    try:
+        return command(find_daemon(options.url, options.config, os.environ))
+    except ClientError as error:
+        print(f"statusd: {error}", file=sys.stderr)
+        return 1
 
 
 def _quiet_logging() -> Redactor:

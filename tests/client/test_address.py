@@ -44,7 +44,7 @@ def test_what_is_no_address_says_what_is_expected(text):
     with pytest.raises(ClientError) as caught:
         Address.parse(text)
     assert caught.value.reason == "bad_address"
-    assert "expected" in caught.value.message or "write a URL" in caught.value.message
+    assert 'expected such as "http://127.0.0.1:8000"' in caught.value.message
 
 
 def test_credentials_go_into_the_header_and_nowhere_else():

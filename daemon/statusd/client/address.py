@@ -126,8 +126,8 @@ def _header_host(host: str, shown: str) -> str:
 def _from_bind(text: str) -> Address:
     try:
         bind = Bind.parse(text)
-    except ValueError as error:
-        raise ClientError("bad_address", f'The address "{said(text)}" {error}; or write a URL.') from None
+    except ValueError:
+        raise ClientError("bad_address", f'"{said(text)}" is no address of a daemon: {_EXPECTED}.') from None
     if bind.path:
         return Address(
             socket=bind.path, url=Url(scheme="http", host="localhost"), text=f"unix:{said(bind.path)}"

@@ -149,6 +149,9 @@ def refusal(head: Head, body: bytes, address: Address, endpoint: str, path: str)
         detail = problem.get("detail") or problem.get("title")
         why = f": {said(detail)}" if isinstance(detail, str) else ": it, or what it stands behind, is not up"
         return ClientError("unavailable", f"{address} answered {status}{why}; try again later.")
+    if problem and status != 404:
+        why = problem.get("detail") or problem.get("title") or "no reason given"
+        return ClientError("rejected", f"{address} refused the request with {status}: {said(str(why))}")
     return _not_statusd(address, endpoint, status)
 
 

@@ -75,6 +75,8 @@ class Asking:
         """Return a script that asks for the tree or a branch."""
         query = {}
         if since is not None:
+            if since < 0:
+                raise ValueError(f"since must be a revision, 0 or more: {since}")
             query["since"] = str(since)
         if wait is not None:
             query["wait"] = _seconds(wait, "wait")

@@ -18,8 +18,8 @@ class ClientError(StatusdError):
     Args:
         reason: a lower_snake_case word for programs: ``bad_address``, ``name_not_resolved``, ``refused``,
             ``unreachable``, ``permission_denied``, ``no_socket``, ``timeout``, ``tls_failed``, ``connection_lost``,
-            ``moved``, ``unauthorized``, ``unavailable``, ``no_such_node``, ``not_statusd``, ``too_large``,
-            ``bad_stream``, ``closed``.
+            ``moved``, ``unauthorized``, ``unavailable``, ``no_such_node``, ``rejected``, ``not_statusd``,
+            ``too_large``, ``bad_stream``, ``closed``.
         message: one sentence for people: what, where, the remedy.
     """
 
