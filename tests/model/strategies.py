@@ -2,7 +2,9 @@
 
 from hypothesis import strategies as st
 
-from statusd import Report, Status
+from statusd import Node, Report, Status
+from statusd.model.nodes import branch
+from statusd.model.rollup import Rule
 
 statuses = st.sampled_from(Status)
 names = st.sampled_from(["a", "b", "c", "d%2Fe"])
@@ -12,7 +14,22 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-facts = st.dictionaries(st.sampled_from(["x", "y", "z"]), st.integers(0, 2), max_size=2)
+facts = st.dictionaries(
+    st.sampled_from(["x", "y", "z"]), st.integers(0, 1) | st.booleans() | st.just(1.0), max_size=2
+)
+
+rules = st.builds(Rule, st.integers(0, 3))
+leaves = st.builds(
+    Node,
+    status=statuses,
+    reason=st.sampled_from(["ok", "refused"]),
+    message=st.sampled_from(["", "It is so."]),
+    facts=facts,
+    counts=st.booleans(),
+    source=st.sampled_from(["", "s"]),
+)
+branches = st.builds(branch, st.dictionaries(names, leaves, max_size=3), rules)
+trees = st.builds(branch, st.dictionaries(names, leaves | branches, max_size=3), rules)
 
 
 NOWHERE = st.just("")

@@ -73,13 +73,12 @@ def test_without_thresholds_the_newest_always_counts(history):
 
 
 def test_three_bad_probes_in_a_row_are_needed_and_one_good_one_begins_anew():
-    said = []
     given_thresholds = Thresholds(rise=2, fall=3)
-    for status in ("ok", "down", "unknown", "degraded", "down", "down", "unknown", "ok", "down", "ok", "ok"):
-        said.append(Status(status))
+    words = ["ok", "down", "unknown", "degraded", "down", "down", "unknown", "ok", "down", "ok", "ok"]
+    history = numbered(Status(word) for word in words)
     shown = []
-    for number in range(len(said)):
-        verdict = judged(numbered(said[: number + 1]), given_thresholds)
+    for number in range(len(history)):
+        verdict = judged(history[: number + 1], given_thresholds)
         tally = verdict.tally
         shown.append(f"{verdict.report.status}" + (f" {tally.seen}/{tally.needed}" if tally else ""))
     assert shown == [

@@ -7,11 +7,7 @@ from statusd import Node, Report, Status, segment
 from statusd.model.nodes import branch
 from statusd.model.tree import find, graft, settle, walk
 from statusd.plugin.validation import checked_reports
-from tests.model.strategies import facts, names, statuses
-
-leaves = st.builds(Node, status=statuses, reason=st.sampled_from(["ok", "refused"]), facts=facts)
-branches = st.dictionaries(names, leaves, max_size=3).map(branch)
-trees = st.dictionaries(names, leaves | branches, max_size=3).map(branch)
+from tests.model.strategies import leaves, names, trees
 
 
 def content(node):
