@@ -44,9 +44,7 @@ def ask(path: str, where: Where, question: Callable[[Client], T]) -> T:
             except ClientError as error:
                 if error.reason != "no_such_node":
                     raise
-                raise ClientError(
-                    error.reason, f'There is no node "{escape(path)}". {_near(path, client)}'
-                ) from None
+                raise no_such_node(path, client) from None
     except ClientError as error:
         raise where.blamed(error) from None
 

@@ -47,6 +47,15 @@ def watch(path: str, where: Where, output: TextIO, environ: Mapping[str, str], *
         raise _told(only(group), path, where) from None
 
 
+def _told(error: BaseException, path: str, where: Where) -> BaseException:
+    if not isinstance(error, ClientError):
+        return error
+    if error.reason == "no_such_node":
+        with Client(where.url) as client:
+            error = no_such_node(path, client)
+    return where.blamed(error)
+
+
 async def _watch(path: str, where: Where, output: TextIO, environ: Mapping[str, str], as_json: bool) -> int:
     if as_json:
         return await _run(path, where, JsonLines(output), output)
