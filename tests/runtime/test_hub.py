@@ -1,69 +1,22 @@
-import math
+import functools
 
-import attrs
 import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from statusd import Payload, Report, SourceInfo, Status
+from statusd import Payload, Report, Status
 from statusd.model.tree import walk
-from statusd.runtime.hub import Hub, Observation, Statement, Tracked, pending
+from statusd.runtime.hub import Hub, Observation, Statement, pending
 from tests.model.strategies import reports
+from tests.runtime import hubs
 from tests.runtime.clocks import TrioClock
-
-
-def tracked(name, *, first=None, models=(), patience=math.inf, **info):
-    return Tracked(
-        info=SourceInfo(name=name, plugin="p", backend=name, **info),
-        models=models,
-        first=(first or pending(is_configured=True),),
-        patience=patience,
-    )
-
-
-@attrs.define
-class Running:
-    hub: Hub
-    changes: list = attrs.field(factory=list)
-
-    def take(self, change):
-        assert change.snapshot is self.hub.snapshot
-        self.changes.append(change)
-
-    @property
-    def transitions(self):
-        return [(change.snapshot.revision, change.transitions) for change in self.changes]
-
-    async def observe(self, name, *given_reports, lifetime=8.0):
-        async with self.hub.inbox() as inbox:
-            await inbox.send(Observation(source=name, reports=given_reports, lifetime=lifetime))
-        await self.hub.settled()
-        return self.hub.snapshot
-
-
-@attrs.define
-class SetClock:
-    """A wall clock that somebody sets."""
-
-    wall: float = 1_800_000_000.0
-
-    def now(self):
-        return self.wall
-
-    def monotonic(self):
-        return trio.current_time()
+from tests.runtime.hubs import SetClock, tracked
 
 
 @pytest.fixture
 def start(nursery):
-    async def begin(sources, models=None, *, clock=None, **rest):
-        running = Running(Hub(sources, models or {}, clock=clock or TrioClock(), **rest))
-        running.hub.listen(running.take)
-        await nursery.start(running.hub.run)
-        return running
-
-    return begin
+    return functools.partial(hubs.start, nursery)
 
 
 async def test_before_any_probe_the_tree_is_whole(start):
