@@ -72,8 +72,8 @@ def _of_the_probes(subject: Subject) -> Iterator[str]:
     newest = node.basis.newest
     if subject.waits_for:
         yield (
-            f"When {name_of(subject.waits_for)} is ok or degraded again, and all else that {source} depends on is not "
-            f"down, its own probes count again; the newest said {standing(newest.status, newest.reason)}."
+            f"When {name_of(subject.waits_for)} is no longer down, and nothing else is that {source} depends on, its "
+            f"own probes count again; the newest said {standing(newest.status, newest.reason)}."
         )
         return
     match subject.phase:
