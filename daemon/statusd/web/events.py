@@ -38,8 +38,10 @@ async def event_stream(feed: Feed, path: str, last_id: int | None) -> AsyncItera
             entries = None if seen is None else feed.after(seen)
             if seen is None or entries is None:
                 # The first event; or the client was too slow, and gets what is now instead of a gap.
-                seen = feed.snapshot.revision
-                yield snapshot_event(feed.snapshot, path)
+                snapshot, known, seen = feed.snapshot, seen, feed.snapshot.revision
+                node = snapshot.find(path)
+                if known is None or node is None or node.revision > known:
+                    yield snapshot_event(snapshot, path)
                 continue
             pieces, seen = _next_piece(entries, path, seen)
             if pieces:
