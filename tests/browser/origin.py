@@ -9,10 +9,8 @@ import queue
 import threading
 import time
 
-import attrs
-
 from statusd import Snapshot
-from statusd.model.tree import walk
+from statusd.model.tree import settle, walk
 from statusd.web.bodies import change_body, encode, state_body
 from statusd.web.page import HEADERS, render_page
 
@@ -45,6 +43,10 @@ class Origin:
     def url(self):
         return f"http://127.0.0.1:{self.port}/"
 
+    @property
+    def has_listeners(self):
+        return bool(self._streams)
+
     def start(self):
         """Listen, on the same port as before where there was one."""
         self._server = _Server(("127.0.0.1", self.port), _Exchange)
@@ -65,26 +67,19 @@ class Origin:
         for stream in list(self._streams):
             stream.put(END)
 
-    def publish(self, root, *, at=None):
+    def publish(self, root):
         """Make `root` the tree, and tell the streams what changed, as the hub does; times alone are no change."""
-        old = self.snapshot
-        nodes = changed(old.root, root)
-        revision = old.revision + bool(nodes)
-        self.snapshot = Snapshot(
-            root=attrs.evolve(root, revision=revision),
-            revision=revision,
-            version=old.version + 1,
-            at=at or time.time(),
-        )
-        if nodes and not self.silent:
-            self._tell(frame(revision, "change", change_body(revision, nodes)))
+        old, now = self.snapshot, time.time()
+        settled = settle(old.root, root, revision=old.revision + 1, now=now)
+        revision = old.revision + settled.is_change
+        self.snapshot = Snapshot(root=settled.root, revision=revision, version=old.version + 1, at=now)
+        if settled.is_change and not self.silent:
+            self._tell(frame(revision, "change", change_body(revision, changed(old.root, settled.root))))
 
     def restart(self, root, revision):
         """Make `root` the tree of another process, at a revision of its own."""
         self.stop()
-        self.snapshot = Snapshot(
-            root=attrs.evolve(root, revision=revision), revision=revision, version=1, at=time.time()
-        )
+        self.snapshot = first(root, revision)
         self.start()
 
     def asked(self, path):
@@ -94,7 +89,7 @@ class Origin:
     def open_stream(self):
         stream = queue.Queue()
         snapshot = self.snapshot
-        stream.put(b"retry: 100\n\n" + frame(snapshot.revision, "snapshot", state_body(snapshot, "")))
+        stream.put(b"retry: 300\n\n" + frame(snapshot.revision, "snapshot", state_body(snapshot, "")))
         self._streams.add(stream)
         return stream
 
@@ -104,6 +99,12 @@ class Origin:
     def _tell(self, data):
         for stream in list(self._streams):
             stream.put(data)
+
+
+def first(root, revision=1_732_190_000_000_000):
+    """Return the first snapshot of a process."""
+    settled = settle(None, root, revision=revision, now=time.time())
+    return Snapshot(root=settled.root, revision=revision, version=1, at=time.time())
 
 
 def changed(old, new):

@@ -16,23 +16,10 @@ from statusd import Node, Snapshot, Status, segment
 from statusd.model.tree import walk
 from statusd.web.bodies import encode, state_body
 from statusd.web.page import HEADERS, render_page, words
-from tests.model.strategies import json_values, statuses
+from tests.web.trees import HOSTILE, NOW, candidate, roots, served, tree
 
-NOW = 1_800_000_000.0
 VOID = {"meta", "link"}
 EMPTY_SVG = {"path", "use"}
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "</script><script>alert(1)</script>",
-    "</style></template></title><img src=x onerror=alert(1)>",
-    "<!--",
-    "]]>",
-    '" onmouseover="alert(1)',
-    "' autofocus onfocus='alert(1)",
-    "{{ 7 * 7 }}{% raw %}",
-    "&lt;b&gt; &amp;amp;",
-    "javascript:alert(1)",
-]
 
 
 class Tree(HTMLParser):
@@ -98,32 +85,6 @@ def page(root, **rest):
     assert document.status == 200
     assert document.content_type == "text/html; charset=utf-8"
     return document.body.decode()
-
-
-def tree(**wings):
-    """Return a root with the nodes of each wing."""
-    children = {
-        name: Node(status=Status.OK, children=below, rule="worst", revision=7)
-        for name, below in wings.items()
-    }
-    return Node(status=Status.OK, children=children, rule="worst", since=NOW - 60, revision=7)
-
-
-def served(status=Status.OK, candidates=(), **rest):
-    first = candidates[0] if candidates else {}
-    facts = {"backend": first.get("backend"), "source": first.get("source"), "candidates": list(candidates)}
-    return Node(status=status, facts=facts, rule="best", **rest)
-
-
-def candidate(source, status="ok", **rest):
-    return {
-        "source": source,
-        "plugin": "omnirt",
-        "backend": source,
-        "status": status,
-        "reason": "ok",
-        "label": "",
-    } | rest
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -212,42 +173,6 @@ def test_it_reads_as_a_document():
             assert found.by_id(name).text
     headings = [one.text for one in found.tagged("h2") if one.is_shown]
     assert headings == ["Models", "Sources"]
-
-
-json_facts = st.dictionaries(st.text(max_size=6), json_values, max_size=3)
-instants = st.none() | st.floats(1e9, 2e9)
-nodes = st.deferred(
-    lambda: st.builds(
-        Node,
-        status=statuses,
-        reason=st.sampled_from(["ok", "refused", "not_configured"]),
-        message=st.text(max_size=12),
-        facts=json_facts,
-        counts=st.booleans(),
-        observed_at=instants,
-        expires_at=instants,
-        since=st.floats(1e9, 2e9),
-        rule=st.sampled_from(["", "worst", "at_least(2)"]),
-        decided_by=st.lists(segments, max_size=7).map(tuple),
-        children=st.dictionaries(segments, nodes, max_size=2),
-    )
-)
-segments = st.text(min_size=1, max_size=4).map(segment) | st.sampled_from(
-    ["0", "10", "9", "__proto__", "%FF"]
-)
-roots = st.builds(
-    lambda status, models, sources, daemon: Node(
-        status=status,
-        since=NOW,
-        children={
-            "sources": Node(status=status, children=sources),
-            "models": Node(status=status, children=models),
-            "daemon": Node(status=status, children=daemon),
-        },
-    ),
-    statuses,
-    *[st.dictionaries(segments, nodes, max_size=3)] * 3,
-)
 
 
 @given(roots)
