@@ -10,14 +10,18 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import attrs
+import msgspec
 import pytest
+from trio.testing import wait_all_tasks_blocked
 
 import statusd
 from statusd import Node, Report, Snapshot, SourceInfo, Status, ViewContext
+from statusd.config.common import COMMON_KEYS
 from statusd.config.settings import read_settings
 from statusd.plugin import hookspecs, loading, validation
-from statusd.runtime import lag, sinks
-from statusd.testing import FakeContext, FakeHttp, FakeResponse
+from statusd.runtime import lag, sinks, watching
+from statusd.testing import FakeContext, FakeHttp, FakeRedis, FakeResponse
 from statusd_plugins import http_answers
 from statusd_plugins.http_presets import PRESETS
 
@@ -109,6 +113,30 @@ def test_the_view_in_the_guide_renders(module):
     assert view.render("/waiting", empty).status == 503
 
 
+async def test_the_source_in_the_guide_listens(module, nursery):
+    redis = FakeRedis(reply=3)
+    source = module.WaitingJobs(context=FakeContext(redis=redis), url=statusd.Url.parse("redis://x"))
+    assert await source.probe() == Report.ok(facts={"waiting": 3})
+    heard: list[int] = []
+    nursery.start_soon(source.watch, lambda: heard.append(1))
+    await wait_all_tasks_blocked()
+    redis.change()
+    assert (redis.watched, len(heard)) == ([("jobs",)], 2)
+    nursery.cancel_scope.cancel()
+
+
+def test_the_second_view_in_the_guide_says_what_its_answer_is_worth(module):
+    infos = tuple(
+        SourceInfo(name=name, plugin=plugin, backend="")
+        for name, plugin in (("minutes", "transcriber"), ("queue", "redis_queue"))
+    )
+    view = module.HonestWaitingView(context=ViewContext(sources=infos, models=()))
+    assert view.sources("/waiting") == ("minutes",)
+    assert msgspec.json.schema(view.responses("/waiting")[200])["type"] == "object"
+    empty = Snapshot(root=Node(status=Status.OK), revision=1, version=1, at=0.0)
+    assert view.render("/waiting", empty) == statusd.Document(body=b"{}", detail="not_configured")
+
+
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_is_documented_with_its_exact_signature(hook):
     signature = str(inspect.signature(getattr(hookspecs, hook))).replace("'", "")
@@ -151,6 +179,19 @@ def test_everything_on_a_source_is_in_the_guide():
     assert {name for name in members if name not in GUIDE} == set()
 
 
+def test_everything_on_a_view_and_what_it_sees_is_in_the_guide():
+    section = GUIDE.split("\n## Views\n")[1].split("\n## ")[0]
+    members = {name for name in vars(statusd.View) if not name.startswith("_")}
+    fields = [attrs.fields(each) for each in (statusd.Document, SourceInfo, Node)]
+    members |= {field.name for each in fields for field in each} - {"basis", "counts", "revision"}
+    assert {name for name in members if not re.search(rf"\b{name}\b", section)} == set()
+
+
+def test_the_keys_that_every_source_has_are_all_named():
+    (sentence,) = re.findall(r"^Every source also has the keys .*?;", GUIDE, re.DOTALL | re.MULTILINE)
+    assert set(re.findall(r"`([a-z_]+)`", sentence)) == COMMON_KEYS
+
+
 @pytest.mark.parametrize(
     ("row", "limit"),
     [
@@ -165,6 +206,8 @@ def test_everything_on_a_source_is_in_the_guide():
         ("body may have {} bytes", validation.MAX_PAYLOAD),
         ("a queue of {}", sinks.QUEUE),
         ("held the loop for {} s", lag.THRESHOLD),
+        ("0.25 s to {:g} s while", watching.PAUSES[-1]),
+        ("from\n  {} s to", watching.PAUSES[0]),
     ],
 )
 def test_every_limit_is_the_true_one(row, limit):
