@@ -40,6 +40,7 @@ ONLY_IN = {
     "httptools": "net",
     "wsproto": "net",
     "pluggy": "plugin",
+    "prometheus_client": "web",
 }
 """Library -> the one wing that uses it; the simulators speak the same protocols, from the other side."""
 

@@ -1,0 +1,142 @@
+"""The metrics there are: their names, kinds, labels and meanings, as docs/metrics.md lists them."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+import attrs
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    StateSetMetricFamily,
+)
+
+Kind: TypeAlias = Literal["gauge", "counter", "histogram", "state set", "info"]
+
+
+@attrs.frozen
+class Family:
+    """A metric.
+
+    Attributes:
+        name: as in the Prometheus text format, the suffixes of a histogram's series aside.
+        kind: what its values mean.
+        labels: names of its labels.
+        meaning: one sentence, with the unit.
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    meaning: str
+
+    @property
+    def unit(self) -> str:
+        """The unit, as OpenMetrics wants it."""
+        return "seconds" if self.name.removesuffix("_total").endswith("_seconds") else ""
+
+    def gauge(self) -> GaugeMetricFamily:
+        """Return a gauge without samples."""
+        return GaugeMetricFamily(self.name, self.meaning, labels=self.labels, unit=self.unit)
+
+    def counter(self) -> CounterMetricFamily:
+        """Return a counter without samples."""
+        return CounterMetricFamily(self.name, self.meaning, labels=self.labels, unit=self.unit)
+
+    def histogram(self) -> HistogramMetricFamily:
+        """Return a histogram without samples."""
+        return HistogramMetricFamily(self.name, self.meaning, labels=self.labels, unit=self.unit)
+
+    def states(self) -> StateSetMetricFamily:
+        """Return a state set without samples; the last label, which has the metric's own name, holds the state."""
+        return StateSetMetricFamily(self.name, self.meaning, labels=self.labels[:-1])
+
+    def info(self, **values: str) -> InfoMetricFamily:
+        """Return an info metric."""
+        return InfoMetricFamily(self.name.removesuffix("_info"), self.meaning, value=values)
+
+
+NODE_STATUS: Final = Family(
+    "statusd_node_status",
+    "state set",
+    ("path", "statusd_node_status"),
+    "Whether a node has a status: 1 for the one it has, 0 for the others; an empty path is the whole tree.",
+)
+AGE: Final = Family(
+    "statusd_reading_age_seconds",
+    "gauge",
+    ("source",),
+    "Seconds since a source was last observed, at the time of the scrape; absent before the first time.",
+)
+LIFETIME: Final = Family(
+    "statusd_reading_lifetime_seconds",
+    "gauge",
+    ("source",),
+    "Seconds of age beyond which what was last observed of a source is stale.",
+)
+DURATION: Final = Family(
+    "statusd_probe_duration_seconds",
+    "histogram",
+    ("source",),
+    "Seconds that the probes of a source took, failed ones included.",
+)
+PROBES: Final = Family(
+    "statusd_probes_total",
+    "counter",
+    ("source", "status"),
+    "Finished probes of a source by what they found, before thresholds and dependencies.",
+)
+TRANSITIONS: Final = Family(
+    "statusd_transitions_total",
+    "counter",
+    ("path", "to"),
+    "Times that a node's status changed to this one, or that it went (gone).",
+)
+STREAMS: Final = Family("statusd_event_streams", "gauge", (), "Clients that follow /events now.")
+DROPPED: Final = Family(
+    "statusd_dropped_records_total",
+    "counter",
+    ("sink",),
+    "Transitions that a sink was too slow for.",
+)
+LAG: Final = Family(
+    "statusd_loop_lag_seconds",
+    "gauge",
+    (),
+    "Seconds by which the event loop woke too late, the worst of the last minute.",
+)
+BUILD: Final = Family(
+    "statusd_build_info", "info", ("version", "python"), "1, with the versions of statusd and of its Python."
+)
+STARTED: Final = Family(
+    "statusd_start_time_seconds", "gauge", (), "When statusd started, in seconds since 1970."
+)
+CPU: Final = Family(
+    "process_cpu_seconds_total", "counter", (), "Seconds of processor time that the process has used."
+)
+MEMORY: Final = Family(
+    "process_resident_memory_bytes", "gauge", (), "Bytes of memory that the process holds."
+)
+FILES: Final = Family("process_open_fds", "gauge", (), "File descriptors that the process has open.")
+MAX_FILES: Final = Family("process_max_fds", "gauge", (), "File descriptors that the process may have open.")
+
+FAMILIES: Final = (
+    NODE_STATUS,
+    AGE,
+    LIFETIME,
+    DURATION,
+    PROBES,
+    TRANSITIONS,
+    STREAMS,
+    DROPPED,
+    LAG,
+    BUILD,
+    STARTED,
+    CPU,
+    MEMORY,
+    FILES,
+    MAX_FILES,
+)
+"""All of them, in the order in which they are written."""
