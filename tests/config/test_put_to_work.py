@@ -53,3 +53,12 @@ async def test_the_parts_of_the_daemon_are_those_of_a_running_one():
     async with running("", {}) as client:
         node = await client.node("daemon")
     assert sorted(node["children"]) == sorted(DAEMON_PARTS)
+
+
+async def test_a_plugin_that_readiness_wants_and_is_not_installed_shows_in_the_tree():
+    text = '[ready]\nrequire = ["plugins/nonesuch"]'
+    async with running(text, {}) as client:
+        node, ready = await client.node("daemon/config"), await client.get("/readyz")
+    assert (node["status"], node["reason"]) == ("degraded", "config_fault")
+    assert node["message"].startswith('ready.require[0]: No plugin "nonesuch" is installed;')
+    assert ready.status == 503
