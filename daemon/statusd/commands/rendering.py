@@ -16,6 +16,8 @@ _COLOURS: Final = {"ok": "32", "degraded": "33", "unknown": "35", "down": "31", 
 _NAME_WIDTH: Final = 40
 _REASON_WIDTH: Final = 24
 """Columns that a name or reason is given at most before the others move to the right."""
+_UNITS: Final = ((1, "s", 120), (60, "min", 7200), (3600, "h", 172800))
+"""Seconds of a unit, its name, and the seconds from which on the next one is used."""
 _INDENT: Final = "  "
 _STATUS_WIDTH: Final = 8
 _DEPTH: Final = 20
@@ -114,8 +116,8 @@ def duration(seconds: float) -> str:
     seconds = max(seconds, 0.0)
     if seconds < 9.95:
         return f"{seconds:.1f} s"
-    for size, unit in ((1, "s"), (60, "min"), (3600, "h")):
-        if seconds < 120 * size or (unit == "h" and seconds < 48 * size):
+    for size, unit, most in _UNITS:
+        if seconds < most:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds / 86400:.0f} d"
 
