@@ -23,7 +23,16 @@ from statusd.plugin.context import (
     ViewContext,
     WebSocketClient,
 )
-from statusd.plugin.contracts import Document, HttpSource, Sink, Source, View, expect_success, problem
+from statusd.plugin.contracts import (
+    Document,
+    HttpSource,
+    Problem,
+    Sink,
+    Source,
+    View,
+    expect_success,
+    problem,
+)
 from statusd.plugin.hookspecs import SinkRegistry, SourceRegistry, ViewRegistry, hookimpl
 from statusd.plugin.options import option, positive, schemes
 from statusd.values import Secret, Url
@@ -44,6 +53,7 @@ __all__ = [
     "OptionError",
     "Payload",
     "ProbeError",
+    "Problem",
     "RedisClient",
     "Report",
     "Secret",

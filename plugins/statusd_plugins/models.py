@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import attrs
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from statusd import (
     Document,
@@ -23,6 +24,36 @@ from statusd import (
 
 NOBODY: Final[Mapping[str, Any]] = {"status": "unknown", "reason": "pending", "label": "pending"}
 """Stands in for the selected source of a model that the tree does not hold: the document is whole all the same."""
+
+
+class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One model.
+
+    Attributes:
+        id: as configured.
+        backend: which one is selected for it.
+        connected: whether that one can serve it.
+        reason: why.
+    """
+
+    id: str
+    backend: str
+    connected: bool
+    reason: str
+
+
+class Models(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of ``/models``.
+
+    Attributes:
+        models: every id, in the configured order.
+        statuses: each of them, in the same order.
+        default_model: the one to take where nobody chooses, if the configuration names one.
+    """
+
+    models: tuple[str, ...]
+    statuses: tuple[ModelStatus, ...]
+    default_model: str | UnsetType = UNSET
 
 
 @attrs.frozen(kw_only=True)
@@ -42,27 +73,34 @@ class ModelsView(View):
         """Return ``/models``."""
         return ("/models",)
 
+    def sources(self, path: str) -> tuple[str, ...]:  # noqa: ARG002  # it has one path only
+        """Return the sources that serve models."""
+        return tuple(dict.fromkeys(name for names in self.context.serving.values() for name in names))
+
+    def responses(self, path: str) -> Mapping[int, Any]:  # noqa: ARG002  # it has one path only
+        """Return the list; always 200."""
+        return {200: Models}
+
     def render(self, path: str, snapshot: Snapshot) -> Document:  # noqa: ARG002  # it has one path only
         """Return the list of models and what the tree says about each."""
         models = self.context.models
-        body: dict[str, object] = {
-            "models": models,
-            "statuses": [_status(model, snapshot.find(f"models/{segment(model)}")) for model in models],
-        }
-        if self.default:
-            body["default_model"] = self.default
-        return Document(body=msgspec.json.encode(body))
+        selected = [_selected(snapshot.find(f"models/{segment(model)}")) for model in models]
+        body = Models(
+            models=models,
+            statuses=tuple(_status(model, one) for model, one in zip(models, selected, strict=True)),
+            default_model=self.default or UNSET,
+        )
+        return Document(body=msgspec.json.encode(body), detail=_detail(selected))
 
 
-def _status(model: str, node: Node | None) -> dict[str, str | bool]:
-    selected = _selected(node)
+def _status(model: str, selected: Mapping[str, Any]) -> ModelStatus:
     status = Status(selected["status"])
-    return {
-        "id": model,
-        "backend": str(selected.get("backend", "")),
-        "connected": status.is_connected,
-        "reason": _reason(selected, status),
-    }
+    return ModelStatus(
+        id=model,
+        backend=str(selected.get("backend", "")),
+        connected=status.is_connected,
+        reason=_reason(selected, status),
+    )
 
 
 def _selected(node: Node | None) -> Mapping[str, Any]:
@@ -78,6 +116,14 @@ def _reason(selected: Mapping[str, Any], status: Status) -> str:
         return "not_configured"
     plugin = str(selected["plugin"])
     return plugin if status.is_connected else f"{plugin}_unavailable"
+
+
+def _detail(selected: Sequence[Mapping[str, Any]]) -> str:
+    """Return why a model is called not connected without anybody knowing; ``""``: of each it is known."""
+    unknown = [str(one["reason"]) for one in selected if one["status"] == Status.UNKNOWN.value]
+    if "pending" in unknown:
+        return "not_observed"
+    return "stale" if "stale" in unknown else next(iter(unknown), "")
 
 
 @hookimpl

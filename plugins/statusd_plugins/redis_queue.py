@@ -46,8 +46,7 @@ UNREACHABLE: Final = frozenset(
 """Reasons for which Redis could not be asked; whoever reads ``/queue/status`` need not tell them apart."""
 
 
-@attrs.frozen(kw_only=True)
-class QueueStatus:
+class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The body of ``/queue/status``.
 
     Attributes:
@@ -57,10 +56,6 @@ class QueueStatus:
 
     slot_occupied: bool
     queue_size: Annotated[int, msgspec.Meta(ge=0)]
-
-    def encoded(self) -> bytes:
-        """Return it as JSON, the fields in this order."""
-        return msgspec.json.encode(attrs.asdict(self))
 
 
 NOTHING: Final = QueueStatus(slot_occupied=False, queue_size=0)
@@ -108,7 +103,10 @@ def judge(fields: Mapping[str, str]) -> Report:
     ]
     if size is None and "queue_size" in fields:
         faults.append("a queue_size that is not a number from 0 on, which then counts as 0")
-    said: dict[str, Any] = {"facts": attrs.asdict(found), "payload": Payload(found.encoded())}
+    said: dict[str, Any] = {
+        "facts": msgspec.structs.asdict(found),
+        "payload": Payload(msgspec.json.encode(found)),
+    }
     if faults:
         return Report.degraded("bad_value", f"The hash has {', and '.join(faults)}.", **said)
     return Report.ok(**said)
@@ -208,7 +206,7 @@ class QueueView(View):
                 body=node.payload.body, detail="bad_value" if _reason(node) == "bad_value" else ""
             )
         detail = "not_configured" if not nodes else "not_observed" if node is None else _substitute(node)
-        return Document(body=NOTHING.encoded(), detail=detail)
+        return Document(body=msgspec.json.encode(NOTHING), detail=detail)
 
 
 def _reason(node: Node) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 from urllib.parse import parse_qsl
 
 import attrs
@@ -12,6 +13,7 @@ from statusd import (
     HttpSource,
     Payload,
     ProbeError,
+    Problem,
     Report,
     Snapshot,
     SourceRegistry,
@@ -26,6 +28,7 @@ from statusd import (
     schemes,
 )
 from statusd_plugins.common_keys import body_size, expect_source, plain_path
+from statusd_plugins.takeoff_body import TakeoffStatus
 from statusd_plugins.takeoff_readers import reports, understand
 from statusd_plugins.takeoff_redaction import pointers_into_the_body, redacted
 
@@ -108,17 +111,33 @@ class StatusView(View):
         """Return ``/status`` and a path a source."""
         return ("/status", *(f"/status/{name}" for name in self._sources))
 
+    def sources(self, path: str) -> tuple[str, ...]:
+        """Return the source whose body is relayed, if there is one."""
+        name = path.removeprefix("/status").strip("/") or self.source or next(iter(self._sources), "")
+        return (name,) if name else ()
+
+    def responses(self, path: str) -> Mapping[int, Any]:  # noqa: ARG002  # the same for each
+        """Return the documented body, or any object: those of other versions and of the inference API differ."""
+        return {200: TakeoffStatus | dict[str, Any], 503: Problem}
+
     def render(self, path: str, snapshot: Snapshot) -> Document:
         """Return the relayed body while the newest probe is good and fresh, else 503."""
-        name = path.removeprefix("/status").strip("/") or self.source or next(iter(self._sources), "")
-        if not name:
-            return problem(503, TITLE, "not_configured", f'No source with plugin = "{PLUGIN}" is configured.')
-        node = snapshot.find(f"sources/{name}")
+        names = self.sources(path)
+        if not names:
+            return _unavailable("not_configured", f'No source with plugin = "{PLUGIN}" is configured.')
+        node = snapshot.find(f"sources/{names[0]}")
         if node is None:
-            return problem(503, TITLE, "pending")
+            return _unavailable("pending")
         if node.payload is None:
-            return problem(503, TITLE, node.reason, node.message)
+            # Of the newest probe, like the body: thresholds and dependencies shape the node alone.
+            newest = node if node.basis is None else node.basis.newest
+            return _unavailable(newest.reason, newest.message)
         return Document(body=node.payload.body, content_type=node.payload.content_type)
+
+
+def _unavailable(reason: str, message: str = "") -> Document:
+    detail = "not_observed" if reason == "pending" else reason
+    return attrs.evolve(problem(503, TITLE, reason, message), detail=detail)
 
 
 @hookimpl

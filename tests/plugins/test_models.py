@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -165,3 +166,48 @@ def test_registration():
     models.statusd_register_views(type("Registry", (), {"add": staticmethod(added.append)})())
     assert added == [ModelsView]
     assert view("a").paths() == ("/models",)
+
+
+@pytest.mark.parametrize(
+    ("selected", "detail"),
+    [
+        ([("ok", "ok"), ("down", "timeout")], ""),
+        ([("off", "not_configured")], ""),
+        ([("ok", "ok"), ("unknown", "pending")], "not_observed"),
+        ([("unknown", "stale"), ("unknown", "pending")], "not_observed"),
+        ([("unknown", "parent_down"), ("unknown", "stale")], "stale"),
+        ([("unknown", "parent_down"), ("unknown", "bad_report")], "parent_down"),
+        ([("unknown", "plugin_missing")], "plugin_missing"),
+    ],
+)
+def test_it_says_where_connected_is_false_without_anybody_knowing(
+    selected: list[tuple[str, str]], detail: str
+):
+    claims = {
+        f"m{place}": [claim("s", status, reason=reason)] for place, (status, reason) in enumerate(selected)
+    }
+    document = view(*claims).render("/models", snapshot(**claims))
+    assert document.detail == detail
+
+
+def test_a_model_that_the_tree_does_not_hold_yet_is_not_observed():
+    empty = Snapshot(root=Node(status=Status.OK), revision=1, version=1, at=0.0)
+    assert view("m").render("/models", empty).detail == "not_observed"
+
+
+def test_a_candidate_that_is_not_selected_makes_no_default():
+    tree = snapshot(m=[claim("a", "ok"), claim("b", "unknown", reason="pending")])
+    assert view("m").render("/models", tree).detail == ""
+
+
+def test_behind_it_are_the_sources_that_serve_models_each_once():
+    context = ViewContext(sources=(), models=("x", "y"), serving={"x": ("b", "a"), "y": ("a", "c")})
+    assert ModelsView(context=context).sources("/models") == ("b", "a", "c")
+
+
+@pytest.mark.parametrize("default", ["", "m"])
+def test_the_answer_is_of_the_type_that_openapi_shows(default: str):
+    ((code, kind),) = view("m").responses("/models").items()
+    assert code == 200
+    body = view("m", default=default).render("/models", snapshot(m=[claim("s", "ok")])).body
+    assert msgspec.json.encode(msgspec.json.decode(body, type=kind)) == body

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import attrs
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -22,11 +23,15 @@ from statusd import (
     ViewContext,
     parse_object,
 )
+from statusd.model.basis import Basis
 from statusd.model.merge import Reading, expired
 from statusd.plugin.validation import checked_reports
+from statusd.testing import Reader
 from statusd.testing.fakes import FakeContext, FakeResponse
+from statusd.testing.takeoff_schemas import management_document
 from statusd_plugins import takeoff, takeoff_redaction
 from statusd_plugins.takeoff import StatusView, TakeoffSource
+from statusd_plugins.takeoff_body import TakeoffStatus
 from statusd_plugins.takeoff_redaction import redacted
 from tests.model.samples import node_of
 
@@ -350,3 +355,72 @@ def test_a_named_source_that_is_none_is_refused_with_the_remedy(name: str, match
 def test_a_named_source_without_any_to_name_is_refused_with_the_remedy():
     with pytest.raises(OptionError, match='configure one with plugin = "takeoff"'):
         view(source="a")
+
+
+@pytest.mark.parametrize(
+    ("found", "detail"),
+    [
+        (node(Report.down("refused", "Nothing listens.")), "refused"),
+        (node(Report.unknown("pending", "Not yet.")), "not_observed"),
+        (node(Report.off("not_configured", "No URL.")), "not_configured"),
+    ],
+)
+def test_where_nothing_can_be_relayed_the_answer_is_marked(found: Node, detail: str):
+    assert view(info("inference")).render("/status", snapshot(inference=found)).detail == detail
+    assert view(info("inference")).render("/status", snapshot()).detail == "not_observed"
+    assert view().render("/status", snapshot()).detail == "not_configured"
+
+
+async def test_a_relayed_body_stands_in_for_nothing():
+    assert view(info("inference")).render("/status", snapshot(inference=await good_node())).detail == ""
+
+
+async def test_it_follows_the_newest_probe_whatever_thresholds_or_a_parent_make_of_the_node():
+    good = await good_node()
+    failed = Basis(newest=Report.down("timeout", "No answer."))
+    deciding = attrs.evolve(good, payload=None, basis=failed, message="1 of 3 probes say down (timeout).")
+    parentless = attrs.evolve(good, status=Status.UNKNOWN, reason="parent_down")
+    document = view(info("inference")).render("/status", snapshot(inference=deciding))
+    problem = parse_object(document.body)
+    assert (problem["reason"], problem["detail"], document.detail) == ("timeout", "No answer.", "timeout")
+    assert view(info("inference")).render("/status", snapshot(inference=parentless)).body == BODY
+
+
+def test_behind_each_path_is_its_own_source():
+    shown = view(info("queue", "redis_queue"), info("a"), info("b"), source="b")
+    assert [shown.sources(path) for path in shown.paths()] == [("b",), ("a",), ("b",)]
+    assert view().sources("/status") == ()
+
+
+SEED = {
+    "config": {
+        "allow_remote_images": False, "body_size_limit_bytes": 2097152, "echo": False, "enable_metrics": True,
+        "heartbeat_check_interval": 1, "internal_port": 3005, "management_port": 3001,
+        "max_prompt_string_bytes": 150000, "max_user_batch_size": 1000, "openai_port": 3003, "port": 3000,
+        "reader_message_timeout_ms": 500, "repository_path": "/path/to/home/artefacts",
+        "reserved_consumers": "string", "snowflake_port": 3004, "vertex_port": 3002,
+    },
+    "status": {
+        "dead_readers": {}, "last_heartbeat": {}, "live_readers": {}, "loading_readers": {},
+        "reserved_consumers": ["string"],
+    },
+}  # fmt: skip
+"""The example of the documentation."""
+
+
+def test_the_documented_type_is_the_documented_one():
+    assert msgspec.convert(SEED, TakeoffStatus, strict=True).config.port == 3000
+    assert msgspec.convert(SEED | {"status": None}, TakeoffStatus).status is None
+    document = management_document({"a": Reader(), "b": Reader(state="dead")})
+    assert json.loads(msgspec.json.encode(msgspec.convert(document, TakeoffStatus))) == document
+    _, components = msgspec.json.schema_components([TakeoffStatus])
+    config = components["AppConfig"]
+    assert len(config["properties"]) == len(config["required"]) == 16
+    assert config["properties"]["vertex_port"] == {"type": "integer", "format": "int32", "default": 3002}
+    assert config["properties"]["heartbeat_check_interval"]["format"] == "int64"
+    assert {name: each["default"] for name, each in config["properties"].items()} == SEED["config"] | {
+        "reserved_consumers": ""
+    }
+    assert components["TakeoffStatus"]["required"] == ["config"]
+    assert {"type": "null"} in components["TakeoffStatus"]["properties"]["status"]["anyOf"]
+    assert "loras" not in components["ReaderInfo"]["required"]

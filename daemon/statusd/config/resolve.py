@@ -126,7 +126,11 @@ def resolve(settings: Settings, catalogue: Catalogue) -> Configuration:
     # Those of a source whose plugin did not load are not read below, and are secrets all the same.
     resolution = _Resolution(settings, catalogue, secrets=[*secrets_in(settings)])
     sources = tuple(resolution.source(table) for table in settings.sources.values())
-    context = ViewContext(sources=tuple(source.info for source in sources), models=tuple(settings.models))
+    context = ViewContext(
+        sources=tuple(source.info for source in sources),
+        models=tuple(settings.models),
+        serving=settings.models,
+    )
     views = resolution.tables("views", settings.views, catalogue.views, {"context": context})
     sinks = resolution.tables("sinks", settings.sinks, catalogue.sinks)
     faults = [*resolution.faults, *plugin_faults(settings, catalogue)]

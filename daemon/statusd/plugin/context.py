@@ -286,10 +286,12 @@ class ViewContext:
     Attributes:
         sources: every configured source, in order.
         models: every id of ``[models]``, in order.
+        serving: each of those ids -> the names of the sources that can serve it, best first.
     """
 
     sources: tuple[SourceInfo, ...]
     models: tuple[str, ...]
+    serving: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 
     def sources_of(self, plugin: str) -> tuple[str, ...]:
         """Return the names of the sources with ``plugin = "<plugin>"``, in order."""

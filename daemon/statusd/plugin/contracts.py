@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 import attrs
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from statusd.errors import ProbeError
 from statusd.model.report import Report
@@ -162,7 +163,8 @@ class View:
     def responses(self, path: str) -> Mapping[int, Any]:  # noqa: ARG002  # for those with several paths
         """Return what one of its `paths` answers, for ``/openapi.json``: status code -> type of the JSON body.
 
-        Types are those that msgspec can describe: attrs classes, dict, list, Literal, ...; problems need not be listed.
+        Types are those that msgspec can describe: Structs, attrs classes, dict, list, Literal, ..., and unions of them;
+        `Problem` for what `problem` makes. Where nothing is said, any answer is documented.
         """
         return {200: Any}
 
@@ -186,8 +188,29 @@ class Sink:
         raise NotImplementedError
 
 
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong, for programs and for people (RFC 9457).
+
+    Attributes:
+        type: ``about:blank``, since the reason says more.
+        title: what is wrong, the same each time.
+        status: the status code.
+        reason: a lower_snake_case word for programs.
+        detail: what is wrong this time.
+    """
+
+    type: Literal["about:blank"]
+    title: str
+    status: Annotated[int, Meta(ge=400, le=599)]
+    reason: Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$")]
+    detail: str | UnsetType = UNSET
+
+
+PROBLEM_TYPE: Final = "application/problem+json"
+
+
 def problem(status: int, title: str, reason: str, detail: str = "") -> Document:
-    """Return an ``application/problem+json`` document (RFC 9457).
+    """Return an ``application/problem+json`` document, a `Problem` (RFC 9457).
 
     Args:
         status: the status code.
@@ -195,7 +218,5 @@ def problem(status: int, title: str, reason: str, detail: str = "") -> Document:
         reason: a lower_snake_case word for programs.
         detail: what is wrong this time.
     """
-    body: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "reason": reason}
-    if detail:
-        body["detail"] = detail
-    return Document(body=msgspec.json.encode(body), status=status, content_type="application/problem+json")
+    body = Problem(type="about:blank", title=title, status=status, reason=reason, detail=detail or UNSET)
+    return Document(body=msgspec.json.encode(body), status=status, content_type=PROBLEM_TYPE)
