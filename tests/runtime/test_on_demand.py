@@ -2,6 +2,7 @@
 
 import logging
 import random
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -135,10 +136,7 @@ def test_nobody_raises_the_rate_above_the_floor(pauses, floor, takes):
                 await trio.sleep(pause)
             await trio.sleep(3)
             nursery.cancel_scope.cancel()
-        assert all(
-            later - began >= floor - 1e-9
-            for began, later in zip(prober.began, prober.began[1:], strict=False)
-        )
+        assert all(later - began >= floor - 1e-9 for began, later in pairwise(prober.began))
         assert len(prober.began) >= bool(pauses)
 
     trio.run(play, clock=MockClock(autojump_threshold=0))
@@ -272,7 +270,7 @@ async def test_listening_that_ends_begins_again_after_growing_pauses_and_is_logg
             raise failure
 
     attempts = await listen(fail, 60)
-    pauses = [later - began for began, later in zip(attempts, attempts[1:], strict=False)]
+    pauses = [later - began for began, later in pairwise(attempts)]
     for number, pause in enumerate(pauses):
         usual = PAUSES[min(number, len(PAUSES) - 1)]
         assert usual * 0.7 < pause < usual * 1.3
@@ -291,7 +289,7 @@ async def test_after_long_listening_the_pause_is_short_again_and_its_return_is_t
 
     attempts = await listen(listen_a_while, STEADY * 3 + 8, lambda: heard.append(trio.current_time()))
     assert heard == attempts
-    assert all(later - began < STEADY + 1.4 for began, later in zip(attempts, attempts[1:], strict=False))
+    assert all(later - began < STEADY + 1.4 for began, later in pairwise(attempts))
     texts = [record.getMessage() for record in caplog.records]
     assert [text.partition(" (")[0] for text in texts] == [
         "source x: it cannot listen for changes",
@@ -308,5 +306,8 @@ async def test_a_plugin_that_swallows_the_daemons_cancellation_is_not_called_aga
 
 
 async def test_listening_ends_with_the_daemon(autojump_clock):
-    assert len(await listen(lambda _changed: trio.sleep_forever(), 1)) == 1
+    async def for_ever(_changed):
+        await trio.sleep_forever()
+
+    assert len(await listen(for_ever, 1)) == 1
     await wait_all_tasks_blocked()
