@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, TypeAlias
 
-import attrs
+import msgspec
 from msgspec import Meta
 
 from statusd.model.snapshot import Snapshot
@@ -22,8 +22,7 @@ Seconds: TypeAlias = Annotated[float, Meta(ge=0, description="Seconds.")]
 Count: TypeAlias = Annotated[int, Meta(ge=1)]
 
 
-@attrs.frozen(kw_only=True)
-class ReadingBody:
+class ReadingBody(msgspec.Struct, frozen=True, kw_only=True):
     """What the newest probe behind the node said, before thresholds and dependencies.
 
     Attributes:
@@ -47,8 +46,7 @@ class ReadingBody:
     timeout: Seconds | None
 
 
-@attrs.frozen(kw_only=True)
-class TallyBody:
+class TallyBody(msgspec.Struct, frozen=True, kw_only=True):
     """A change of status that ``rise`` or ``fall`` still waits for.
 
     Attributes:
@@ -63,8 +61,7 @@ class TallyBody:
     needed: Count
 
 
-@attrs.frozen(kw_only=True)
-class ThresholdsBody:
+class ThresholdsBody(msgspec.Struct, frozen=True, kw_only=True):
     """How many probes in a row must agree.
 
     Attributes:
@@ -78,8 +75,7 @@ class ThresholdsBody:
     tally: TallyBody | None
 
 
-@attrs.frozen(kw_only=True)
-class DependencyBody:
+class DependencyBody(msgspec.Struct, frozen=True, kw_only=True):
     """The sources without which this one cannot work.
 
     Attributes:
@@ -91,8 +87,7 @@ class DependencyBody:
     parent_down: str | None
 
 
-@attrs.frozen(kw_only=True)
-class MemberBody:
+class MemberBody(msgspec.Struct, frozen=True, kw_only=True):
     """One of those whose statuses make a rollup: a child, or a source that can serve the model.
 
     Attributes:
@@ -107,8 +102,7 @@ class MemberBody:
     counts: bool
 
 
-@attrs.frozen(kw_only=True)
-class ExplainedRollupBody:
+class ExplainedRollupBody(msgspec.Struct, frozen=True, kw_only=True):
     """The rule that gives a branch or a model its status.
 
     Attributes:
@@ -122,8 +116,7 @@ class ExplainedRollupBody:
     children: tuple[MemberBody, ...]
 
 
-@attrs.frozen(kw_only=True)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """``/explain``: why a node has its status, and what would change it.
 
     Attributes:
