@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
 import trustme
 
 from statusd.errors import ProbeError
@@ -88,7 +89,7 @@ async def watching(
         yield changes
         began = time.monotonic()
         nursery.cancel_scope.cancel()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 2
     assert len(threads()) == before
 
 
@@ -198,7 +199,7 @@ async def test_a_frozen_server_is_noticed_after_a_heartbeat_and_the_timeout(serv
         began = time.monotonic()
         error = await failure(servers, server.url, changes, timeout=0.2)
         assert error.reason == "timeout"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4
     assert (await failure(servers, server.url, timeout=0.2)).reason == "timeout"
     server.thaw()
     async with watching(servers, server.url):

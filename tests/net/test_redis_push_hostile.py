@@ -41,8 +41,8 @@ def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("redis watch")]
 
 
-def answering(*replies: bytes, then: bytes = b""):
-    """Answer the first commands with `replies`, and every further one with `then`."""
+def answering(*replies: bytes, then: bytes = b"", hangs_up: bool = False):
+    """Answer the first commands with `replies`, and every further one, or only one, with `then`."""
 
     async def script(server, stream):
         left = list(replies)
@@ -50,8 +50,11 @@ def answering(*replies: bytes, then: bytes = b""):
         while data := await stream.receive_some():
             for command in reader.feed(data):
                 server.seen.append(command.value)
+                is_last = hangs_up and not left
                 if reply := left.pop(0) if left else then:
                     await stream.send_all(reply)
+                if is_last:
+                    return
 
     return script
 
@@ -84,7 +87,7 @@ async def failure(
     servers: RedisServers, port: int, heard: Callable[[], None] | None = None, timeout: float = 5.0, **options
 ) -> ProbeError:
     at = Url.parse(f"redis://127.0.0.1:{port}")
-    with trio.fail_after(10), pytest.raises(ProbeError) as caught:
+    with trio.fail_after(40), pytest.raises(ProbeError) as caught:
         await servers.client(Trace(), timeout).watch(at, "k", changed=heard or Heard(), **options)
     assert threads() == []
     assert len(caught.value.message) < 200
@@ -135,18 +138,18 @@ async def test_every_server_that_announces_nothing_has_its_reason(servers, serve
 
 
 async def test_what_is_said_is_no_more_than_the_login_the_wish_and_a_heartbeat(servers, serve):
-    server = await serve(answering(*LOGIN))
-    await failure(servers, server.port, timeout=0.2, username="u", password=Secret("pw"))
+    server = await serve(answering(*LOGIN, hangs_up=True))
+    await failure(servers, server.port, username="u", password=Secret("pw"))
     assert server.seen == [
         [b"HELLO", b"3", b"AUTH", b"u", b"pw"],
         [b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX", b"k"],
         [b"PING"],
     ]
     server.seen.clear()
-    await failure(servers, server.port, timeout=0.2, password=Secret("pw"))
+    await failure(servers, server.port, password=Secret("pw"))
     assert server.seen[0] == [b"HELLO", b"3", b"AUTH", b"default", b"pw"]
     server.seen.clear()
-    await failure(servers, server.port, timeout=0.2)
+    await failure(servers, server.port)
     assert server.seen[0] == [b"HELLO", b"3"]
 
 
@@ -168,9 +171,9 @@ async def test_what_is_said_is_no_more_than_the_login_the_wish_and_a_heartbeat(s
 )
 async def test_what_counts_as_news(servers, serve, news, calls):
     # Sent in place of the first PONG, and so some time after listening began.
-    server = await serve(answering(*LOGIN, then=news))
+    server = await serve(answering(*LOGIN, then=news, hangs_up=True))
     heard = Heard()
-    assert (await failure(servers, server.port, heard, timeout=0.2)).reason == "timeout"
+    assert (await failure(servers, server.port, heard)).reason == "connection_lost"
     assert heard.count == calls
 
 
@@ -199,12 +202,12 @@ async def test_silence_and_drips_end_in_time_and_at_once_when_cancelled(servers,
     server = await serve(script)
     began = time.monotonic()
     assert (await failure(servers, server.port, timeout=0.2)).reason == "timeout"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
     began = time.monotonic()
     with trio.move_on_after(0.1) as scope:
         await failure(servers, server.port, timeout=30)
     assert scope.cancelled_caught
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
     assert threads() == []
 
 
@@ -238,13 +241,13 @@ async def test_an_address_that_drops_everything_is_given_up_at_the_timeout_and_w
     ],
 )
 async def test_an_endless_flood_costs_little_memory_and_time(servers, serve, monkeypatch, piece, reason):
-    monkeypatch.setattr("statusd.net.redis_push.HEARTBEAT", 5.0)
+    monkeypatch.setattr("statusd.net.redis_push.HEARTBEAT", 60.0)  # however slow this machine is
     server = await serve(repeating(piece))
     heard = Heard()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.monotonic()
+    began = time.process_time()
     assert (await failure(servers, server.port, heard)).reason == reason
-    assert time.monotonic() - began < 4
+    assert time.process_time() - began < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024
 
 
