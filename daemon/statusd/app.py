@@ -103,6 +103,7 @@ async def _start_sources(daemon: Daemon, nursery: trio.Nursery) -> None:
             ),
             inbox=daemon.hub.inbox(),
             floor=daemon.plan.configuration.http.refresh_floor,
+            stats=daemon.stats,
         )
         for position, built in enumerate(daemon.sources)
         if built.prober is not None

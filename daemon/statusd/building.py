@@ -24,6 +24,7 @@ from statusd.runtime.pulse import Pulse
 from statusd.runtime.refreshing import Refresher
 from statusd.runtime.revisions import RevisionFile
 from statusd.runtime.sinks import SinkRunner, log_transitions
+from statusd.runtime.stats import Stats
 from statusd.serving import Served, build_service
 from statusd.web.app import Service
 
@@ -81,6 +82,7 @@ class Daemon:
     hub: Hub
     sources: tuple[BuiltSource, ...]
     sinks: tuple[SinkRunner, ...]
+    stats: Stats
     pulse: Pulse
     refresher: Refresher
     service: Service
@@ -129,12 +131,14 @@ def build(plan: Plan) -> Daemon:
         with hub.inbox() as inbox, suppress(trio.WouldBlock):  # the log has it too
             inbox.send_nowait(builder.plugin_nodes.note(owner, f"view {view} at {path}", failure))
 
-    pulse, refresher = Pulse(hub), Refresher(hub)
+    stats, pulse, refresher = Stats(), Pulse(hub), Refresher(hub)
+    hub.listen(stats.take)
     served = Served(
         views=views,
         sources=[config.info for config in configuration.sources],
         models=configuration.models,
         require=configuration.ready.require,
+        dropped=lambda: {sink.sink.name: sink.dropped for sink in sinks},
         on_view_failed=say_view_failed,
     )
     return Daemon(
@@ -143,9 +147,10 @@ def build(plan: Plan) -> Daemon:
         hub=hub,
         sources=sources,
         sinks=sinks,
+        stats=stats,
         pulse=pulse,
         refresher=refresher,
-        service=build_service(served, hub, pulse, refresher),
+        service=build_service(served, hub, stats, pulse, refresher),
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import attrs
 
+from statusd import __version__
 from statusd.model.snapshot import Snapshot
 from statusd.model.tree import segment
 from statusd.plugin.context import SourceInfo
@@ -14,10 +16,13 @@ from statusd.plugin.contracts import Document, View
 from statusd.runtime.hub import Hub
 from statusd.runtime.pulse import Pulse
 from statusd.runtime.refreshing import Refresher
+from statusd.runtime.stats import Stats
 from statusd.web.app import Service
-from statusd.web.documents import Documents, OnViewFailed, Rendered
+from statusd.web.documents import Documents, Latest, OnViewFailed, Rendered
+from statusd.web.explain import render_explanation
 from statusd.web.feed import Feed
 from statusd.web.freshness import Freshness
+from statusd.web.metrics import Metrics, Vitals
 from statusd.web.page import HEADERS, render_page
 from statusd.web.readiness import render_ready
 from statusd.web.site import RESERVED, Ask, Core, Site
@@ -32,6 +37,7 @@ class Served:
         sources: every configured source, in order.
         models: model id -> names of the sources that can serve it.
         require: paths of the nodes without which the daemon is not ready.
+        dropped: returns name of a sink -> transitions that it was too slow for.
         on_view_failed: told when a view fails, and when it works again.
     """
 
@@ -39,10 +45,11 @@ class Served:
     sources: Sequence[SourceInfo]
     models: Mapping[str, Sequence[str]]
     require: Sequence[str]
+    dropped: Callable[[], Mapping[str, int]]
     on_view_failed: OnViewFailed
 
 
-def build_service(served: Served, hub: Hub, pulse: Pulse, refresher: Refresher) -> Service:
+def build_service(served: Served, hub: Hub, stats: Stats, pulse: Pulse, refresher: Refresher) -> Service:
     """Return what the application serves; the feed in it listens to the hub.
 
     Raises:
@@ -55,9 +62,18 @@ def build_service(served: Served, hub: Hub, pulse: Pulse, refresher: Refresher) 
     feed = Feed(snapshot)
     hub.listen(feed.take)
     documents = Documents(served.views, snapshot, reserved=RESERVED, on_view_failed=served.on_view_failed)
+    vitals = Vitals(
+        version=__version__,
+        started=time.time(),
+        now=time.time,
+        streams=lambda: feed.readers,
+        dropped=served.dropped,
+        lag=lambda: pulse.lag,
+    )
+    metrics = Metrics(snapshot=snapshot, counts=stats, vitals=vitals)
     site = Site(
         documents,
-        _core(served, snapshot, pulse),
+        _core(served, snapshot, pulse, metrics),
         sources=served.sources,
         models={segment(model): names for model, names in served.models.items()},
         snapshot=snapshot,
@@ -70,23 +86,26 @@ def build_service(served: Served, hub: Hub, pulse: Pulse, refresher: Refresher) 
     return Service(site=site, feed=feed, freshness=freshness, snapshot=snapshot)
 
 
-def _core(served: Served, snapshot: Callable[[], Snapshot], pulse: Pulse) -> Core:
-    def page(_ask: Ask) -> Rendered:
-        return Rendered.of(render_page(snapshot()), HEADERS)
+def _core(served: Served, snapshot: Callable[[], Snapshot], pulse: Pulse, metrics: Metrics) -> Core:
+    sources = {source.name: source for source in served.sources}
+    pages = Latest(snapshot, lambda newest: Rendered.of(render_page(newest), HEADERS))
 
     def ready(branch: str, ask: Ask) -> Document | None:
         return render_ready(snapshot(), branch, ask.query, served.require, ask.now)
 
-    def absent(*_: object) -> None:
-        return None
+    def explain(branch: str, ask: Ask) -> Document | None:
+        return render_explanation(snapshot(), branch, sources, ask.now)
+
+    def scrape(ask: Ask) -> Rendered:
+        return Rendered.of(metrics.render(ask.accept), {"Vary": "Accept"})
 
     return Core(
-        page=page,
+        page=lambda _ask: pages.get(),
         live=partial(_live, pulse),
         ready=ready,
-        explain=absent,
-        metrics=absent,
-        openapi=absent,
+        explain=explain,
+        metrics=scrape,
+        openapi=lambda _ask: None,
     )
 
 

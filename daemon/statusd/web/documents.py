@@ -62,6 +62,28 @@ class Rendered:
         return cls(document, entity_tag(document), fields or {})
 
 
+@attrs.define(eq=False)
+class Latest:
+    """A document of the daemon's own, rendered once a snapshot.
+
+    Attributes:
+        snapshot: returns the newest one.
+        render: renders it.
+    """
+
+    snapshot: Callable[[], Snapshot]
+    render: Callable[[Snapshot], Rendered]
+    _version: int | None = attrs.field(default=None, init=False)
+    _rendered: Rendered | None = attrs.field(default=None, init=False)
+
+    def get(self) -> Rendered:
+        """Return it as it is now."""
+        snapshot = self.snapshot()
+        if self._rendered is None or self._version != snapshot.version:
+            self._rendered, self._version = self.render(snapshot), snapshot.version
+        return self._rendered
+
+
 @attrs.define(eq=False, kw_only=True)
 class Page:
     """One path of a view: who renders it, out of which sources, and what came of it.
