@@ -153,5 +153,5 @@ class Listener:
     def _unable(self) -> ProbeError:
         return ProbeError(
             "unexpected_answer",
-f"{self.peer} does not announce changes: Redis does from version 6 on (client tracking).",
+            f"{self.peer} does not announce changes: Redis does from version 6 on (client tracking).",
         )
