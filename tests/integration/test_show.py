@@ -82,12 +82,16 @@ async def test_the_mirror_is_the_tree_after_every_change(disk):
             await until(events, mirror, partial(disk_is, "down"))
             disk.write_text("again")
             await until(events, mirror, partial(disk_is, "ok"))
-        state = await client.state()
-        await until(events, mirror, lambda mirror: mirror.revision >= state.revision)
-        if mirror.revision == state.revision:
-            assert timeless(mirror.node) == timeless(state.node)
-        whole = await client.state()
-        assert timeless(whole.node)["children"].keys() == mirror.node["children"].keys()
+        assert await tree_at_the_mirrors_revision(client, events, mirror) == timeless(mirror.node)
+
+
+async def tree_at_the_mirrors_revision(client, events, mirror):
+    with trio.fail_after(DEADLINE):
+        while True:
+            state = await client.state()
+            await until(events, mirror, lambda mirror: mirror.revision >= state.revision)  # noqa: B023  # awaited here
+            if mirror.revision == state.revision:
+                return timeless(state.node)
 
 
 async def test_a_branch_is_followed_and_its_changes_only(disk):
@@ -310,7 +314,7 @@ async def test_watch_follows_a_daemon_that_starts_again(disk, tmp_path):
                 await ready(second)
                 disk.unlink()
                 seen = await until(events, mirror, partial(disk_is, "down"))
-                assert [type(update) for update in seen][:2] == [Disconnected, *[type(seen[1])]]
+                assert isinstance(seen[0], Disconnected)
                 assert any(isinstance(update, TreeSnapshot) for update in seen)
                 assert mirror.revision > before
 
