@@ -10,7 +10,7 @@ import trio
 import yaml
 
 from statusd.errors import ProbeError
-from statusd.testing import Cut, Hang, OmniRT, Raw, Refuse
+from statusd.testing import Drop, Hang, OmniRT, Raw, Refuse
 from tests.contrib.balancing import CONTRIB, STATUSD, OpenTalking, free_address, program, render_nginx, server
 from tests.integration.inprocess import Client, running
 
@@ -164,16 +164,16 @@ async def test_nginx_lets_requests_pass_only_while_their_model_is_ready(tmp_path
         assert await answer(proxy, "/avatars") == (200, "opentalking")
         omnirt.connect("flashtalk")
         await proxy.until(ask, lambda got: got == (200, "opentalking"))
-        users.status = 403
-        assert await ask() == (403, "opentalking")
+        for users.status in (403, 500, 503):
+            assert await ask() == (users.status, "opentalking")
         # The locations behind the gate are nobody else's to ask.
-        assert await answer(proxy, "/ready/flashtalk") == (404, "")
+        assert await answer(proxy, "/ready/flashtalk") == (403, "")
         assert await answer(proxy, "/not-ready") == (404, "")
 
 
 @needs_nginx
 @pytest.mark.parametrize(
-    "behaviour", [Refuse(), Hang(), Cut(), Raw(b"SSH-2.0-x\r\n")], ids=lambda one: type(one).__name__
+    "behaviour", [Refuse(), Hang(), Drop(), Raw(b"SSH-2.0-x\r\n")], ids=lambda one: type(one).__name__
 )
 async def test_nginx_keeps_requests_out_while_statusd_does_not_answer(tmp_path, behaviour):
     async with OpenTalking() as users, OpenTalking(name="statusd") as statusd:
