@@ -94,6 +94,7 @@ def test_the_address_comes_from_the_environment(client, serve, monkeypatch):
     server = serve(says(response(json.dumps(STATE).encode())))
     monkeypatch.setenv("STATUSD_URL", server.url)
     assert client.call("state").revision == 7
+    assert reason_of(client.call, "state", url="") == "bad_address"
 
 
 def test_tls_is_verified(client, serve, tmp_path):

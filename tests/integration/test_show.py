@@ -115,7 +115,7 @@ async def test_a_lost_stream_goes_on_without_a_gap(disk):
         await until(events, mirror, partial(disk_is, "ok"))
         await trio.aclose_forcefully(events._connection._stream)
         disk.unlink()
-        await asked.until_reason("sources/disk", "file_missing", "missing", "not_found", "files_missing")
+        await asked.until_reason("sources/disk", "missing")
         seen = await until(events, mirror, partial(disk_is, "down"))
         assert not any(isinstance(update, TreeSnapshot) for update in seen)
 
@@ -369,3 +369,22 @@ async def test_watch_draws_on_a_terminal_and_gives_it_back(disk, terminal):
             process.send_signal(signal.SIGINT)
             await see(r"\x1b\[\?25h\x1b\[\?1049l", process)
             assert await trio.to_thread.run_sync(process.wait, DEADLINE) == 0
+
+
+def is_stopped(process):
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+async def test_watch_gives_the_terminal_back_while_it_is_suspended(disk, terminal):
+    async with daemon(disk) as asked:
+        with started("watch", "--url", asked.base, stdout=terminal.outer) as process:
+            see = partial(trio.to_thread.run_sync, terminal.until)
+            await see(r"(?s)\x1b\[\?1049h.*\x1b\[J", process)
+            process.send_signal(signal.SIGTSTP)
+            await see(r"\x1b\[\?25h\x1b\[\?1049l", process)
+            with trio.fail_after(DEADLINE):
+                while not is_stopped(process):
+                    await trio.sleep(0.01)
+            terminal.text = ""
+            process.send_signal(signal.SIGCONT)
+            await see(r"(?s)\x1b\[\?1049h.*\x1b\[J", process)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -74,6 +75,11 @@ class Address:
 
     def __str__(self) -> str:
         return self.text
+
+
+def named_by(environ: Mapping[str, str]) -> str:
+    """Return the address that the environment names, or the default one."""
+    return environ.get(VARIABLE) or DEFAULT
 
 
 def node_path(path: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
-from statusd.client.address import DEFAULT, VARIABLE, Address
+from statusd.client.address import Address, named_by
 from statusd.client.answers import Explanation, TreeState
 from statusd.client.asking import Asking, Patience
 from statusd.client.faults import ClientError, InterruptedStepError
@@ -113,7 +113,7 @@ class Client:
     """
 
     def __init__(self, url: str | None = None, *, timeout: float = 5.0, ca_file: str = "") -> None:
-        self.address = Address.parse(url or os.environ.get(VARIABLE) or DEFAULT)
+        self.address = Address.parse(named_by(os.environ) if url is None else url)
         self._ca_file = ca_file
         self._asking = Asking(
             address=self.address, timeout=timeout, clock=time.monotonic, patience=Patience()

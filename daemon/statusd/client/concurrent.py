@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 
 import trio
 
-from statusd.client.address import DEFAULT, VARIABLE, Address
+from statusd.client.address import Address, named_by
 from statusd.client.answers import Explanation, TreeState
 from statusd.client.asking import Asking, Patience
 from statusd.client.faults import ClientError, InterruptedStepError
@@ -118,7 +118,7 @@ class TrioClient:
     """
 
     def __init__(self, url: str | None = None, *, timeout: float = 5.0, ca_file: str = "") -> None:
-        self.address = Address.parse(url or os.environ.get(VARIABLE) or DEFAULT)
+        self.address = Address.parse(named_by(os.environ) if url is None else url)
         self._ca_file = ca_file
         self._asking = Asking(
             address=self.address, timeout=timeout, clock=trio.current_time, patience=Patience()

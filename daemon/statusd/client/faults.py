@@ -19,7 +19,7 @@ class ClientError(StatusdError):
         reason: a lower_snake_case word for programs: ``bad_address``, ``name_not_resolved``, ``refused``,
             ``unreachable``, ``permission_denied``, ``no_socket``, ``timeout``, ``tls_failed``, ``connection_lost``,
             ``moved``, ``unauthorized``, ``unavailable``, ``no_such_node``, ``rejected``, ``not_statusd``,
-            ``too_large``, ``bad_stream``, ``closed``.
+            ``too_large``, ``bad_stream``.
         message: one sentence for people: what, where, the remedy.
     """
 

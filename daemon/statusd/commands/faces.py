@@ -57,7 +57,7 @@ class Lines:
 
     def take(self, update: Update) -> None:
         """Write what the next update changes; a new snapshot shows only what differs from before."""
-        before = dict(flat(self._mirror))
+        before = dict(flat(self._mirror)) if isinstance(update, TreeSnapshot) else {}
         self._mirror.apply(update)
         match update:
             case Disconnected():
