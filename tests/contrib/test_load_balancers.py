@@ -9,8 +9,11 @@ import pytest
 import trio
 import yaml
 
+from statusd.demo import run_demo
+from statusd.demo_story import Scene
 from statusd.errors import ProbeError
 from statusd.testing import Drop, Hang, OmniRT, Raw, Refuse
+from statusd.testing.redis_binary import find_server
 from tests.contrib.balancing import CONTRIB, STATUSD, OpenTalking, free_address, program, render_nginx, server
 from tests.integration.inprocess import Client, running
 
@@ -205,6 +208,51 @@ async def test_nginx_passes_on_each_event_at_once(tmp_path):
                 while b"event: change\n" not in received or b'"status":"down"' not in received:
                     received += await stream.receive_some()
         assert received.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.redis
+@pytest.mark.skipif(find_server() is None, reason="needs a redis-server or valkey-server")
+@needs_haproxy
+@needs_nginx
+async def test_haproxy_and_nginx_follow_the_demo(tmp_path):
+    world, stop = trio.Event(), trio.Event()
+    worlds = []
+
+    async def hand_over(found):
+        worlds.append(found)
+        world.set()
+
+    scenes = [Scene(1000.0, "The test goes on by itself.", hand_over)]
+    demo = partial(run_demo, bind="127.0.0.1:0", stop=stop, out=lambda _line: None, scenes=scenes)
+    async with trio.open_nursery() as nursery, OpenTalking(name="host") as users:
+        [address] = await nursery.start(demo)
+        await world.wait()
+        [omnirt] = [one.omnirt for one in worlds]
+        at_haproxy, nobody = free_address(), free_address()
+        environ = variables(
+            listen=at_haproxy,
+            host_a=users.address,
+            host_a_statusd=address.removeprefix("http://"),
+            host_b=nobody,
+            host_b_statusd=nobody,
+        )
+        config = CONTRIB / "haproxy/haproxy.cfg"
+        statusd = Client(address)
+        async with (
+            server(HAPROXY, "-f", str(config), environ=environ),
+            asking(at_haproxy) as haproxy,
+            nginx(tmp_path, users, statusd) as (proxy, _),
+        ):
+            for change, expected in [
+                (lambda: omnirt.connect("flashtalk"), (200, "host")),
+                (lambda: omnirt.drop("flashtalk"), (503, "")),
+                (lambda: omnirt.connect("flashtalk"), (200, "host")),
+            ]:
+                change()
+                for client in (haproxy, proxy):
+                    await client.until(partial(answer, client, "/flashtalk/x"), expected.__eq__)
+        await statusd.aclose()
+        stop.set()
 
 
 def documents(name):
