@@ -23,6 +23,7 @@ from statusd.web.explain import render_explanation
 from statusd.web.feed import Feed
 from statusd.web.freshness import Freshness
 from statusd.web.metrics import Metrics, Vitals
+from statusd.web.openapi import render_openapi
 from statusd.web.page import HEADERS, render_page
 from statusd.web.readiness import render_ready
 from statusd.web.site import RESERVED, Ask, Core, Site
@@ -73,7 +74,7 @@ def build_service(served: Served, hub: Hub, stats: Stats, pulse: Pulse, refreshe
     metrics = Metrics(snapshot=snapshot, counts=stats, vitals=vitals)
     site = Site(
         documents,
-        _core(served, snapshot, pulse, metrics),
+        _core(served, snapshot, pulse, metrics, openapi=render_openapi(documents.pages.values())),
         sources=served.sources,
         models={segment(model): names for model, names in served.models.items()},
         snapshot=snapshot,
@@ -86,7 +87,9 @@ def build_service(served: Served, hub: Hub, stats: Stats, pulse: Pulse, refreshe
     return Service(site=site, feed=feed, freshness=freshness, snapshot=snapshot)
 
 
-def _core(served: Served, snapshot: Callable[[], Snapshot], pulse: Pulse, metrics: Metrics) -> Core:
+def _core(
+    served: Served, snapshot: Callable[[], Snapshot], pulse: Pulse, metrics: Metrics, *, openapi: Rendered
+) -> Core:
     sources = {source.name: source for source in served.sources}
     pages = Latest(snapshot, lambda newest: Rendered.of(render_page(newest), HEADERS))
 
@@ -105,7 +108,7 @@ def _core(served: Served, snapshot: Callable[[], Snapshot], pulse: Pulse, metric
         ready=ready,
         explain=explain,
         metrics=scrape,
-        openapi=lambda _ask: None,
+        openapi=lambda _ask: openapi,
     )
 
 

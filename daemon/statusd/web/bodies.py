@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -27,6 +27,12 @@ Word: TypeAlias = Annotated[
 Instant: TypeAlias = Annotated[
     str, Meta(description="RFC 3339, UTC.", extra_json_schema={"format": "date-time"})
 ]
+
+
+class HealthBody(msgspec.Struct, frozen=True, kw_only=True):
+    """``/health``: that the process answers."""
+
+    status: Literal["ok"]
 
 
 class RollupBody(msgspec.Struct, frozen=True, kw_only=True):

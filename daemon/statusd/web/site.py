@@ -11,7 +11,7 @@ import attrs
 from statusd.model.snapshot import Snapshot
 from statusd.plugin.context import SourceInfo
 from statusd.plugin.contracts import Document, problem
-from statusd.web.bodies import encode, state_body
+from statusd.web.bodies import HealthBody, encode, state_body
 from statusd.web.documents import Documents, Rendered
 from statusd.web.quality import revision_tag
 from statusd.web.query import Query
@@ -27,7 +27,7 @@ RESERVED: Final = (
 )
 """The paths that the daemon itself serves, with ``/*`` at the end for all below."""
 
-_HEALTH: Final = Rendered(Document(body=b'{"status":"ok"}'))
+_HEALTH: Final = Rendered(Document(body=encode(HealthBody(status="ok"))))
 
 
 @attrs.frozen(kw_only=True)
