@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from statusd import Node, Payload, Report, Status
 from statusd.model.basis import Basis, Tally
 from statusd.model.merge import Reading
-from statusd.model.tree import find, settle, walk
+from statusd.model.tree import find, graft, settle, walk
 from tests.model.samples import node_of
-from tests.model.strategies import paths, reports, trees
+from tests.model.strategies import leaves, names, paths, reports, trees
 
 
 def own_state(node):
@@ -186,7 +186,17 @@ def test_all_else_is_state_and_no_transition(change):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [(1, True), (0, False), (1, 1.0), ([1], [True]), ({"a": 0}, {"a": 0.0})]
+    ("one", "other"),
+    [
+        (1, True),
+        (0, False),
+        (1, 1.0),
+        ([1], [True]),
+        ([1], [1, 2]),
+        ([], [1]),
+        ({}, {"a": 1}),
+        ({"a": 0}, {"a": 0.0}),
+    ],
 )
 def test_facts_that_clients_can_tell_apart_are_different_although_python_calls_them_equal(one, other):
     before = first(Node(status=Status.OK, facts={"x": one}))
@@ -197,6 +207,14 @@ def test_facts_that_clients_can_tell_apart_are_different_although_python_calls_t
 def test_the_order_of_keys_in_facts_is_no_state(one, other):
     before = first(Node(status=Status.OK, facts={"x": dict.fromkeys(one)}))
     assert not second(before, Node(status=Status.OK, facts={"x": dict.fromkeys(other)})).is_change
+
+
+@given(trees, names, leaves)
+def test_what_nobody_touched_is_the_same_object_afterwards(tree, name, leaf):
+    before = first(tree)
+    after = second(before, graft(before, name, leaf)).root
+    for other, child in before.children.items():
+        assert other == name or after.children[other] is child
 
 
 def test_a_branch_that_goes_brings_one_none_for_itself_and_each_node_below():
