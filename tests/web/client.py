@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import attrs
 import trio
 from trio.testing import memory_stream_pair
@@ -9,12 +11,15 @@ from trio.testing import memory_stream_pair
 from statusd import Document, Node, Snapshot, SourceInfo, Status, View, ViewContext
 from statusd.web.app import Service, create_app
 from statusd.web.connection import Connection
-from statusd.web.documents import Documents
+from statusd.web.documents import Documents, Page, Rendered
 from statusd.web.edge import Edge
+from statusd.web.explain import render_explanation
 from statusd.web.feed import Feed
 from statusd.web.freshness import Freshness
 from statusd.web.guard import Guard
 from statusd.web.limits import Limits
+from statusd.web.openapi import render_openapi
+from statusd.web.page import HEADERS
 from statusd.web.site import RESERVED, Ask, Core, Site
 
 HOST = b"\r\nHost: status.example\r\n"
@@ -59,14 +64,22 @@ def text(body: bytes) -> Document:
 
 
 CORE = Core(
-    page=lambda _ask: text(b"the page"),
-    live=lambda _ask: text(b"alive"),
-    ready=lambda branch, _ask: text(f"ready {branch}".encode()),
-    explain=lambda branch, _ask: text(f"explained {branch}".encode()),
-    metrics=lambda ask: text(f"metrics for {ask.accept}".encode()),
-    openapi=lambda _ask: Document(body=b"{}"),
+    page=lambda _ask: Rendered.of(
+        Document(body=b"the page", content_type="text/html; charset=utf-8"), HEADERS
+    ),
+    live=lambda _ask: text(b"alive\n"),
+    ready=lambda _branch, _ask: text(b"ready\n"),
+    explain=lambda branch, ask: render_explanation(snapshot(), branch, {}, ask.now),
+    metrics=lambda ask: Rendered.of(text(f"metrics for {ask.accept}".encode()), {"Vary": "Accept"}),
+    openapi=lambda _ask: None,
 )
 """Stands in for what renders the daemon's own documents beside the tree."""
+
+
+@functools.cache
+def openapi(pages: tuple[tuple[type[View], str], ...]) -> Rendered:
+    """Return the document about views of these types at these paths."""
+    return render_openapi(Page(view=kind(context=CONTEXT), path=path) for kind, path in pages)
 
 
 async def refresh_nothing(_sources):
@@ -100,8 +113,10 @@ def service(
 ) -> Service:
     """Return what an application serves, out of snapshots that `hub` returns."""
     served = Documents(views, hub, reserved=RESERVED, on_view_failed=on_view_failed)
+    pages = tuple((type(page.view), page.path) for page in served.pages.values())
+    core = attrs.evolve(CORE, openapi=lambda _ask: openapi(pages))
     return Service(
-        site=Site(served, CORE, sources=sources, models=models or {}, snapshot=hub),
+        site=Site(served, core, sources=sources, models=models or {}, snapshot=hub),
         feed=Feed(hub),
         freshness=Freshness(sources={one.name: one for one in sources}, snapshot=hub, refresh=refresh),
         snapshot=hub,

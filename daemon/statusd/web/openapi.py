@@ -110,8 +110,9 @@ def _path_item(operation: Operation, kinds: _Kinds) -> dict[str, Any]:
     shared = dict(failed)
     if "IfNoneMatch" in operation.parameters:
         shared["304"] = _ref("responses", failure_name(304))
+    missing = {"404": _ref("responses", failure_name(404))}
     if operation.has_nodes:
-        shared["404"] = _ref("responses", failure_name(404))
+        shared |= missing
     answers = {code: _response(answer) for code, answer in operation.answers.items()}
     contents = {
         code: {"content": kinds.content(operation.path, code, answer)}
@@ -133,7 +134,7 @@ def _path_item(operation: Operation, kinds: _Kinds) -> dict[str, Any]:
             **about,
             "summary": "The methods that are served",
             "parameters": parameters[: len(segments)],
-            "responses": {"204": _ref("responses", OPTIONS), **failed},
+            "responses": {"204": _ref("responses", OPTIONS), **failed, **(missing if segments else {})},
         },
     }
 

@@ -1,0 +1,242 @@
+"""Every answer in every test, held against the OpenAPI document that its own daemon serves."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+
+import attrs
+import jsonschema_rs
+
+from statusd.web.site import Ask
+from statusd.web.target import canonical
+
+VIOLATIONS: list[str] = []
+"""What in-process daemons have answered against their document; the test that was running fails for it."""
+ENDPOINT = "/openapi.json"
+EVENTS = "text/event-stream"
+JSON_TYPES = ("application/json", "application/problem+json")
+SERVED = {"get", "head", "options"}
+
+
+class ViolationError(AssertionError):
+    """Raised for an answer that the document does not allow."""
+
+
+@attrs.frozen(eq=False)
+class Contract:
+    """An OpenAPI document, ready to hold answers against."""
+
+    document: dict
+    _validators: dict = attrs.field(factory=dict, init=False)
+
+    def hold(self, method, path, status, headers, body):
+        """Want an answer that the document allows.
+
+        Args:
+            method: of the request.
+            path: of the request as it was sent; the query does not matter.
+            status: the status code.
+            headers: names in lower case.
+            body: all of it; of an event stream, whole events; None: not known.
+        """
+        path = path.partition("?")[0]
+        item, responses = self._responses(method.lower(), path)
+        response = responses.get(str(status)) or responses.get("default")
+        where = f"{method} {path} -> {status}"
+        _want(response, f"{where}: not documented, only {', '.join(responses)}")
+        response = self._resolved(response)
+        self._hold_headers(where, response, headers)
+        if method == "HEAD" or status in {204, 304}:
+            _want(not body, f"{where}: a body")
+            if method == "HEAD" and item and status not in {204, 304}:
+                shown = item["get"]["responses"]
+                self._media_type(where, self._resolved(shown.get(str(status)) or shown["default"]), headers)
+            return
+        schema, media_type = self._media_type(where, response, headers)
+        if body is None:
+            return
+        if media_type == EVENTS:
+            for event in events_in(body):
+                self.hold_event(where, event)
+        elif media_type in JSON_TYPES:
+            self.hold_value(where, schema["schema"], json.loads(body))
+        elif schema.get("schema"):
+            self.hold_value(where, schema["schema"], body.decode())
+
+    def hold_value(self, where, schema, value):
+        """Want `value` to be of `schema`."""
+        validator = self._validator(json.dumps(schema, sort_keys=True))
+        for error in validator.iter_errors(value):
+            place = "/".join(str(part) for part in error.instance_path)
+            raise ViolationError(f"{where}: at /{place}: {error.message[:500]}")
+
+    def hold_event(self, where, fields):
+        """Want an event, ``{"event", "id", "data"}``, to be one of those of ``/events``."""
+        schema = self.document["paths"]["/events"]["get"]["responses"]["200"]["content"][EVENTS]
+        self.hold_value(where, schema["x-itemSchema"], fields)
+        data = self.document["components"]["schemas"][f"{fields['event'].capitalize()}Event"]["properties"][
+            "data"
+        ]
+        self.hold_value(where, data["contentSchema"], json.loads(fields["data"]))
+
+    def _responses(self, method, path):
+        """Return the path item, None where there is none, and the answers that it allows."""
+        shared = self.document["components"]["responses"]
+        failures = {
+            code: one
+            for code, one in self.document["paths"]["/health"]["get"]["responses"].items()
+            if code[0] in "45"
+        }
+        if path == "*":
+            return None, failures | {"204": shared["Options"]}
+        item = self._find(canonical(path))
+        if item is None:
+            return None, failures | {"404": shared["NotFound"]}
+        if method not in SERVED:
+            missing = {code: one for code, one in item["options"]["responses"].items() if code == "404"}
+            return item, failures | missing | {"405": shared["MethodNotAllowed"]}
+        return item, item[method]["responses"]
+
+    def _find(self, path):
+        paths = self.document["paths"]
+        if path in paths:
+            return paths[path]
+        for template, item in paths.items():
+            if "{" in template:
+                pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template))
+                if re.fullmatch(pattern, path):
+                    return item
+        return None
+
+    def _hold_headers(self, where, response, headers):
+        for name, reference in response.get("headers", {}).items():
+            field = self._resolved(reference)
+            value = headers.get(name.lower())
+            _want(value is not None or not field["required"], f"{where}: no {name}")
+            if value is not None:
+                if field["schema"]["type"] == "integer":
+                    _want(re.fullmatch("[0-9]+", value), f"{where}: {name}: {value!r} is no number")
+                    value = int(value)
+                self.hold_value(f"{where}: {name}", field["schema"], value)
+
+    def _media_type(self, where, response, headers):
+        """Return what the document says about a body of the answer's type, and that type."""
+        media_type = headers.get("content-type", "").partition(";")[0].strip()
+        _want(media_type, f"{where}: no Content-Type")
+        content = response.get("content", {})
+        _want(media_type in content or "*/*" in content, f"{where}: {media_type} is not documented")
+        return content.get(media_type, content.get("*/*")), media_type
+
+    def _resolved(self, thing):
+        """Return what a reference stands for."""
+        while "$ref" in thing:
+            _, wing, name = thing["$ref"].removeprefix("#/").split("/")
+            thing = self.document["components"][wing][name]
+        return thing
+
+    def _validator(self, text):
+        validator = self._validators.get(text)
+        if validator is None:
+            schema = {**json.loads(text), "components": {"schemas": self._closed}}
+            validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+            self._validators[text] = validator
+        return validator
+
+    @functools.cached_property
+    def _closed(self):
+        """The named schemas, without room for what they do not name: clients must bear more, statusd must not send it."""
+        return {
+            name: schema | {"additionalProperties": False} if "properties" in schema else schema
+            for name, schema in self.document["components"]["schemas"].items()
+        }
+
+
+def _want(holds, otherwise):
+    if not holds:
+        raise ViolationError(otherwise)
+
+
+def events_in(data):
+    """Yield the fields of each whole event in `data`, comments and ``retry`` aside."""
+    for block in data.decode().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if set(fields) - {"retry"}:
+            yield fields
+
+
+@functools.lru_cache(maxsize=64)
+def contract(document):
+    """Return the contract in the bytes of a document."""
+    return Contract(json.loads(document))
+
+
+def contract_of(service):
+    """Return the contract of what an application serves."""
+    rendered = service.site.find(ENDPOINT).render(Ask(query={}, accept="", now=0.0))
+    return contract(rendered.document.body)
+
+
+@attrs.define(eq=False)
+class Witness:
+    """Stands before an application, and holds its answers against its document."""
+
+    app: object
+    service: object
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        exchange = Exchange(self.service, scope)
+
+        async def noted(message):
+            await send(message)
+            exchange.take(message)
+
+        return await self.app(scope, receive, noted)
+
+
+@attrs.define(eq=False)
+class Exchange:
+    """A request, and so much of its answer as has been sent."""
+
+    service: object
+    scope: dict
+    status: int = 0
+    headers: dict = attrs.field(factory=dict)
+    body: bytearray = attrs.field(factory=bytearray)
+
+    def take(self, message):
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode().lower(): value.decode() for name, value in message["headers"]}
+        elif message["type"] == "http.response.body":
+            self.body += message.get("body", b"")
+            is_stream = self.headers.get("content-type", "").startswith(EVENTS)
+            is_last = not message.get("more_body", False)
+            if is_last or is_stream:
+                self.hold(is_last=is_last)
+
+    def hold(self, *, is_last):
+        body = bytes(self.body) if self.scope["method"] != "HEAD" else b""  # which the server then cuts off
+        if not is_last:
+            whole, separator, rest = body.rpartition(b"\n\n")
+            body, self.body = whole + separator, bytearray(rest)
+        try:
+            held = contract_of(self.service)
+            held.hold(self.scope["method"], self.scope["raw_path"].decode(), self.status, self.headers, body)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must fail the test and not the daemon
+            VIOLATIONS.append(f"{type(error).__name__}: {error}")
+
+
+def witnessed(create_app):
+    """Return `create_app`, with a witness before each application."""
+
+    @functools.wraps(create_app)
+    def create(service, *arguments, **options):
+        app = create_app(service, *arguments, **options)
+        app.asgi_app = Witness(app.asgi_app, service)
+        return app
+
+    return create
