@@ -242,3 +242,14 @@ def test_what_was_stale_rises_like_anything_that_was_bad():
 
 def test_a_first_probe_that_came_too_late_still_decides_at_once():
     assert after(begun(origin(rise=4)).expired(), Report.ok()).status is Status.OK
+
+
+def test_a_part_that_a_failed_probe_leaves_standing_is_as_old_as_it_is():
+    part = Report.ok(path="r1")
+    before = judge_reading(
+        None, Reading(reports=(Report.ok(), part), observed_at=10.0), (), Thresholds(fall=2)
+    )
+    failed = Reading(reports=(Report.down("timeout"),), observed_at=12.0)
+    after = judge_reading(before, failed, (), Thresholds(fall=2))
+    assert after.own.observed_at == 12.0
+    assert after.parts["r1"].observed_at == 10.0

@@ -36,28 +36,36 @@ class Judged:
         report: what counts: the newest report, or an earlier one while `tally` is not full.
         newest: what the newest probe said.
         tally: what the newest probes have against `report`, or None.
+        observed_at: when `newest` was said, in seconds since 1970, or None.
     """
 
     report: Report
     newest: Report
     tally: Tally | None = None
+    observed_at: float | None = None
 
 
-def judge(before: Judged | None, newest: Report, thresholds: Thresholds) -> Judged:
+def judge(before: Judged | None, newest: Report, thresholds: Thresholds, at: float | None = None) -> Judged:
     """Return what counts after one more probe.
 
     Only the border between good and bad has thresholds. The first probe decides at once, and so does `off`: there is
     nothing to hold on to.
+
+    Args:
+        before: what counted before, or None.
+        newest: what the probe said.
+        thresholds: the source's.
+        at: when it said so, in seconds since 1970, or None.
     """
     if before is None or not _crosses(before.report.status, newest.status):
-        return Judged(newest, newest)
+        return Judged(newest, newest, observed_at=at)
     needed = thresholds.rise if newest.status.is_connected else thresholds.fall
     tally = before.tally
     seen = 1 + (tally.seen if tally is not None else 0)
     if seen >= needed:
-        return Judged(newest, newest)
+        return Judged(newest, newest, observed_at=at)
     tally = Tally(status=newest.status, reason=newest.reason, seen=seen, needed=needed)
-    return Judged(before.report, newest, tally)
+    return Judged(before.report, newest, tally, at)
 
 
 def _crosses(old: Status, new: Status) -> bool:
@@ -90,10 +98,11 @@ def judge_reading(
         models: the ids of the source's models.
         thresholds: the source's.
     """
-    own = judge(before.own if before is not None else None, own_report(reading.reports), thresholds)
+    at = reading.observed_at
+    own = judge(before.own if before is not None else None, own_report(reading.reports), thresholds, at)
     reported = {report.path: report for report in reading.reports if report.path}
     known = before.parts if before is not None else {}
-    parts = _judge_each(known, reported, thresholds)
+    parts = _judge_each(known, reported, thresholds, at)
     if own.tally is not None and not own.newest.status.is_connected:
         # A probe that failed says nothing about parts: while it does not count yet, they have not gone either.
         parts = {**known, **parts}
@@ -101,11 +110,11 @@ def judge_reading(
     return Judgement(
         own=own,
         parts=parts,
-        models=_judge_each(before.models if before is not None else {}, claims, thresholds),
+        models=_judge_each(before.models if before is not None else {}, claims, thresholds, at),
     )
 
 
 def _judge_each(
-    before: Mapping[K, Judged], newest: Mapping[K, Report], thresholds: Thresholds
+    before: Mapping[K, Judged], newest: Mapping[K, Report], thresholds: Thresholds, at: float | None
 ) -> dict[K, Judged]:
-    return {key: judge(before.get(key), report, thresholds) for key, report in newest.items()}
+    return {key: judge(before.get(key), report, thresholds, at) for key, report in newest.items()}

@@ -104,7 +104,7 @@ class _Origin:
             measurements=judged.newest.measurements,
             payload=judged.newest.payload,
             basis=Basis(newest=judged.newest, tally=judged.tally, parent=self.parent),
-            observed_at=self.reading.observed_at,
+            observed_at=judged.observed_at,
             expires_at=self.reading.expires_at,
         )
 
