@@ -9,6 +9,7 @@ import re
 import attrs
 import jsonschema_rs
 
+from statusd.web.openapi import openapi_document
 from statusd.web.site import Ask
 from statusd.web.target import canonical
 
@@ -18,6 +19,8 @@ ENDPOINT = "/openapi.json"
 EVENTS = "text/event-stream"
 JSON_TYPES = ("application/json", "application/problem+json")
 SERVED = {"get", "head", "options"}
+FAILURES = ("400", "408", "413", "431", "501", "505")
+"""What HTTP itself refuses, before anything is served."""
 
 
 class ViolationError(AssertionError):
@@ -170,6 +173,41 @@ def events_in(data):
 def contract(document):
     """Return the contract in the bytes of a document."""
     return Contract(json.loads(document))
+
+
+def held(fetch, path):
+    """Return the answer to a GET of `path`, held against the document of the daemon that gives it.
+
+    Args:
+        fetch: path -> status code, headers by name, body.
+        path: with a query or without.
+    """
+    status, headers, body = fetch(path)
+    _, _, document = fetch(ENDPOINT)
+    fields = {name.lower(): value for name, value in dict(headers).items()}
+    contract(document).hold("GET", path, status, fields, body)
+    return status, headers, body
+
+
+def hold_refusal(status, headers, body):
+    """Want an answer that no operation gives, such as that to invalid HTTP, to be as documented.
+
+    Args:
+        status: the status code.
+        headers: names in lower case.
+        body: all of it; empty for HEAD.
+    """
+    method = "GET" if body else "HEAD"
+    if str(status) in FAILURES:
+        _daemons_own().hold(method, "/health", status, headers, body)
+    if body and headers.get("content-type") == "application/problem+json":
+        _daemons_own().hold_value(f"{status}", {"$ref": "#/components/schemas/Problem"}, json.loads(body))
+        _want(json.loads(body)["status"] == status, f"{status}: another status in the problem")
+
+
+@functools.cache
+def _daemons_own():
+    return Contract(openapi_document(()))
 
 
 def contract_of(service):

@@ -18,6 +18,7 @@ from statusd.testing.behaviours import Answer
 from statusd.testing.omnirt import OmniRT
 from statusd.testing.takeoff import NOT_AVAILABLE, Takeoff
 from tests.browser.test_live import OUTAGE
+from tests.openapi import held
 from tests.web.trees import HOSTILE
 
 pytestmark = pytest.mark.browser
@@ -105,8 +106,11 @@ class Host:
         return trio.from_thread.run_sync(act, *rest, trio_token=self.token)
 
     def state(self, path=""):
-        with urllib.request.urlopen(f"{self.url}state{path}", timeout=5) as answer:
-            return json.load(answer)
+        def fetch(path):
+            with urllib.request.urlopen(f"{self.url.rstrip('/')}{path}", timeout=5) as answer:
+                return answer.status, answer.headers, answer.read()
+
+        return json.loads(held(fetch, f"/state{path}")[2])
 
     def nodes(self):
         """Return what the page must show: path -> node."""

@@ -18,6 +18,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+from tests.openapi import held
+
 STATUSD = Path(sys.executable).with_name("statusd")
 STOPS_WITHIN = 5.0
 
@@ -63,11 +65,15 @@ class Daemon:
 
     def get(self, path):
         """Return the JSON body of a GET."""
+        return json.loads(held(self.fetch, path)[2])
+
+    def fetch(self, path):
+        """Return the status code, the headers and the body of a GET."""
         with self.connect() as connection:
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
             response = http.client.HTTPResponse(connection)
             response.begin()
-            return json.loads(response.read())
+            return response.status, response.headers, response.read()
 
     def log(self):
         """Return the lines on standard error so far."""
@@ -195,8 +201,13 @@ def test_with_nothing_configured_it_runs_on_the_built_in_configuration(start):
     daemon = start(arguments=["--bind", f"127.0.0.1:{port}"])
     daemon.wait_for("READY")
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    connection.request("GET", "/models")
-    assert len(json.load(connection.getresponse())["models"]) == 6
+
+    def fetch(path):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+    assert len(json.loads(held(fetch, "/models")[2])["models"]) == 6
     connection.close()
     assert daemon.signalled()[0] == 0
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -28,6 +29,8 @@ from typing import Any
 
 import attrs
 import pytest
+
+from tests.openapi import held
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "contrib" / "statusd-example"
@@ -112,9 +115,14 @@ class LlamaServer:
 
 def get(url: str) -> Any:
     """Return the JSON at `url`, or None while nothing answers there."""
+    base, path = re.fullmatch(r"(http://[^/]+)(/.*)", url).groups()
+
+    def fetch(path: str) -> tuple[int, Any, bytes]:
+        with urllib.request.urlopen(base + path, timeout=5) as answer:
+            return answer.status, answer.headers, answer.read()
+
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return json.load(answer)
+        return json.loads(held(fetch, path)[2])
     except (urllib.error.URLError, ConnectionError):
         return None
 

@@ -21,6 +21,7 @@ from statusd.web.limits import Limits
 from statusd.web.openapi import render_openapi
 from statusd.web.page import HEADERS
 from statusd.web.site import RESERVED, Ask, Core, Site
+from tests.openapi import hold_refusal
 
 HOST = b"\r\nHost: status.example\r\n"
 END = HOST + b"\r\n"
@@ -140,7 +141,7 @@ class Answer:
 
 
 def parse(data: bytes, *methods: str) -> list[Answer]:
-    """Cut `data` into answers; strict, so that anything malformed fails the test.
+    """Cut `data` into answers; strict, so that anything malformed or undocumented fails the test.
 
     Args:
         data: all that the server sent.
@@ -165,6 +166,7 @@ def parse(data: bytes, *methods: str) -> list[Answer]:
         length = 0 if method == "HEAD" or status == "204" else int(headers["content-length"])
         assert len(data) >= length, "an unfinished body"
         body, data = data[:length], data[length:]
+        hold_refusal(int(status), headers, body)
         answers.append(Answer(version=version, status=int(status), phrase=phrase, headers=headers, body=body))
     return answers
 
