@@ -1,6 +1,7 @@
 """ETag, Age and Cache-Status, and the requests that go by them."""
 
 import math
+import time
 
 import attrs
 import pytest
@@ -119,6 +120,8 @@ def test_a_branch_has_a_weak_tag_since_times_may_differ_under_it():
         ("max-age=٣", math.inf),
         ("min-fresh=5", math.inf),
         ("max-age=" + "9" * 5000, 999_999_999_999),
+        ('a="b, no-cache', 0),
+        (',, a b, "no-cache", max-age=4', 4),
     ],
 )
 def test_the_age_that_a_request_accepts(field, seconds):
@@ -128,6 +131,16 @@ def test_the_age_that_a_request_accepts(field, seconds):
 @given(st.text())
 def test_any_field_is_understood_or_ignored(field):
     assert wanted_age(field) >= 0
+
+
+@pytest.mark.parametrize("piece", ["a", " ", "a=", 'a="', 'a="b,', "a ", "a,", ",", 'a="\\"', "\\", '"'])
+@pytest.mark.parametrize("end", ['"', "\x00", ","])
+def test_no_field_takes_long_to_understand(piece, end):
+    field = piece * (24_000 // len(piece)) + end  # as long as a header gets
+    began = time.process_time()
+    wanted_age(field)
+    is_match(field, '"a"')
+    assert time.process_time() - began < 0.25
 
 
 def freshness(found, asked=None, **max_ages):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final, TypeAlias
 
 import attrs
@@ -19,7 +19,8 @@ TOO_MANY: Final = "too_many_sources"
 Refresh: TypeAlias = Callable[[Collection[str]], Awaitable[None]]
 """Has sources probed now, once for all that ask meanwhile; returns when the tree shows what they found."""
 
-# RFC 9111, section 5.2: a list of directives, each a token, with an argument as a token or in quotes.
+# RFC 9111, section 5.2: each a token, with an argument as a token or in quotes. Only ever matched where one begins:
+# a search for the next one would take quadratic time.
 _DIRECTIVE: Final = re.compile(
     r"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:=(?:"((?:[^"\\]|\\.)*)"|([^ \t,"]*)))?[ \t]*(?:,|\Z)"""
 )
@@ -33,14 +34,24 @@ def wanted_age(cache_control: str | None) -> float:
             directive is ignored, as its section 5.2 says.
     """
     wanted = math.inf
-    for name, quoted, token in _DIRECTIVE.findall(cache_control or ""):
-        if name.lower() == "no-cache":
+    for name, seconds in _directives(cache_control or ""):
+        if name == "no-cache":
             wanted = 0.0
-        elif name.lower() == "max-age":
-            seconds = quoted or token
-            if seconds.isascii() and seconds.isdigit():
-                wanted = min(wanted, float(seconds[:12]))
+        elif name == "max-age" and seconds.isascii() and seconds.isdigit():
+            wanted = min(wanted, float(seconds[:12]))
     return wanted
+
+
+def _directives(field: str) -> Iterator[tuple[str, str]]:
+    """Yield the name, in lower case, and the argument of each directive; what is none ends at the next comma."""
+    at = 0
+    while at < len(field):
+        found = _DIRECTIVE.match(field, at)
+        if found is None:
+            at = field.find(",", at) + 1 or len(field)
+        else:
+            at = found.end()
+            yield found[1].lower(), found[2] or found[3] or ""
 
 
 @attrs.frozen(kw_only=True)
