@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statusd.client import ClientError, Disconnected, Explanation, Quality, TreeSnapshot, TreeState
-from statusd.client.updates import read_change
+from statusd.client import (
+    ClientError,
+    Disconnected,
+    Explanation,
+    NodeChange,
+    Quality,
+    TreeChange,
+    TreeSnapshot,
+    TreeState,
+)
 from statusd.commands import explain, show
 from statusd.commands.faces import JsonLines, Lines
 from statusd.commands.rendering import Line, cut, duration, has_colours, instant, tree_lines, width
@@ -228,9 +236,7 @@ def test_ages_follow_the_daemons_clock_where_it_is_another(monkeypatch):
 
 
 def change(revision, *pairs):
-    return read_change(
-        {"revision": revision, "changes": [{"path": path, "node": one} for path, one in pairs]}
-    )
+    return TreeChange(revision, tuple(NodeChange(path, one) for path, one in pairs))
 
 
 def test_watch_prints_a_line_a_change_and_after_a_gap_only_what_differs():

@@ -6,15 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statusd.client import ClientError, Disconnected, NodeChange, TreeMirror, TreeSnapshot
-from statusd.client.updates import read_change, read_snapshot
+from statusd.client import ClientError, Disconnected, NodeChange, TreeChange, TreeMirror, TreeSnapshot
 from tests.client.samples import TREES, changes, node
 
 
 def change(revision, *pairs):
-    return read_change(
-        {"revision": revision, "changes": [{"path": path, "node": state} for path, state in pairs]}
-    )
+    return TreeChange(revision, tuple(NodeChange(path, state) for path, state in pairs))
 
 
 def bare(status):
@@ -25,11 +22,11 @@ def bare(status):
 def test_a_mirror_equals_the_servers_tree_after_every_change(trees, path):
     first = next((tree for tree in trees if tree is not None), node())
     mirror = TreeMirror()
-    mirror.apply(read_snapshot({"revision": 1, "path": path, "node": first}))
+    mirror.apply(TreeSnapshot(revision=1, path=path, node=first))
     seen = [(mirror.node, copy.deepcopy(mirror.node))]
     before = first
     for revision, tree in enumerate(trees, 2):
-        mirror.apply(read_change({"revision": revision, "changes": changes(before, tree, path)}))
+        mirror.apply(TreeChange(revision, tuple(NodeChange(**one) for one in changes(before, tree, path))))
         assert mirror.node == tree
         assert mirror.revision == revision
         before = tree

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, TypeVar
 
 import attrs
+import msgspec
 
 from statusd.client.address import Address
 from statusd.client.exchange import Head
 from statusd.client.faults import ClientError, said
 from statusd.client.quality import Quality, read_quality
-from statusd.client.updates import NodeJson, ShapeError, parse_object, read_snapshot
+from statusd.client.updates import NodeJson, is_branch
+
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -27,7 +30,7 @@ class TreeState:
 
     revision: int
     path: str
-    node: NodeJson
+    node: NodeJson = attrs.field(validator=is_branch)
     quality: Quality
 
     @property
@@ -73,52 +76,18 @@ class Explanation:
     quality: Quality
 
 
-def read_state(head: Head, body: bytes, address: Address) -> TreeState:
-    """Return the answer of ``/state``.
+def read_answer(kind: type[T], head: Head, body: bytes, address: Address, endpoint: str) -> T:
+    """Return the answer of `endpoint` as a value.
 
     Raises:
         ClientError: ``not_statusd`` when it is none.
     """
+    quality = attrs.asdict(read_quality(head.headers))
     try:
-        found = read_snapshot(parse_object(body))
-    except ShapeError:
-        raise _not_statusd(address, "/state") from None
-    quality = read_quality(head.headers)
-    return TreeState(revision=found.revision, path=found.path, node=found.node, quality=quality)
-
-
-_WORDS: Final = ("path", "status", "reason", "message")
-_LISTS: Final = ("because", "would_change")
-
-
-def read_explanation(head: Head, body: bytes, address: Address) -> Explanation:
-    """Return the answer of ``/explain``.
-
-    Raises:
-        ClientError: ``not_statusd`` when it is none.
-    """
-    try:
-        document = parse_object(body)
-    except ShapeError:
-        raise _not_statusd(address, "/explain") from None
-    words = {name: document.get(name) for name in _WORDS}
-    lists = {name: document.get(name) for name in _LISTS}
-    revision = document.get("revision")
-    if not isinstance(revision, int) or not all(isinstance(word, str) for word in words.values()):
-        raise _not_statusd(address, "/explain")
-    if not all(_are_sentences(sentences) for sentences in lists.values()):
-        raise _not_statusd(address, "/explain")
-    return Explanation(
-        revision=revision,
-        document=document,
-        quality=read_quality(head.headers),
-        **words,  # type: ignore[arg-type]  # each was found to be text
-        **{name: tuple(sentences) for name, sentences in lists.items()},  # type: ignore[arg-type]  # likewise
-    )
-
-
-def _are_sentences(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(sentence, str) for sentence in value)
+        document = msgspec.json.decode(body, type=dict[str, Any])
+        return msgspec.convert({**document, "document": document, "quality": quality}, kind)
+    except (ValueError, RecursionError):
+        raise _not_statusd(address, endpoint) from None
 
 
 def refusal(head: Head, body: bytes, address: Address, endpoint: str, path: str) -> ClientError:
@@ -159,8 +128,8 @@ def _problem(head: Head, body: bytes) -> Mapping[str, Any]:
     if head.media_type != "application/problem+json":
         return {}
     try:
-        return parse_object(body)
-    except ShapeError:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (ValueError, RecursionError):
         return {}
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from statusd.client.address import Address, node_path
-from statusd.client.answers import Explanation, TreeState, read_explanation, read_state, refusal
+from statusd.client.answers import Explanation, TreeState, read_answer, refusal
 from statusd.client.exchange import Exchange, Head
 from statusd.client.faults import ClientError, InterruptedStepError, hung_up
 from statusd.client.sse import EventParser
@@ -92,11 +92,11 @@ class Asking:
         self, path: str, query: dict[str, str], headers: list[tuple[str, str]], allowed: float
     ) -> Script[TreeState]:
         head, body = yield from self._whole("/state", path, query, headers, allowed)
-        return read_state(head, body, self.address)
+        return read_answer(TreeState, head, body, self.address, "/state")
 
     def _explain(self, path: str, headers: list[tuple[str, str]]) -> Script[Explanation]:
         head, body = yield from self._whole("/explain", path, {}, headers, self.timeout)
-        return read_explanation(head, body, self.address)
+        return read_answer(Explanation, head, body, self.address, "/explain")
 
     def _whole(
         self,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
+import msgspec
 
 from statusd.client.faults import ClientError
 
@@ -17,8 +17,24 @@ NodeJson: TypeAlias = Mapping[str, Any]
 """A node as ``/state`` shows it."""
 
 
-class ShapeError(ValueError):
-    """Raised when what should be JSON of a documented shape is something else."""
+def is_state(_owner: object, _field: object, node: Any) -> None:
+    """Refuse what is no node, as a validator of attrs."""
+    if not isinstance(node, Mapping) or not isinstance(node.get("status"), str):
+        raise TypeError("no node")
+
+
+def is_branch(_owner: object, _field: object, node: Any) -> None:
+    """Refuse a node that is none somewhere below, as a validator: whoever walks it can rely on its shape."""
+    _descend(node, MAX_DEPTH)
+
+
+def _descend(node: Any, depth: int) -> None:
+    is_state(None, None, node)
+    children = node.get("children")
+    if not isinstance(children, Mapping) or depth == 0:
+        raise ValueError("no children, or too many levels of them")
+    for child in children.values():
+        _descend(child, depth - 1)
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +49,7 @@ class TreeSnapshot:
 
     revision: int
     path: str
-    node: NodeJson
+    node: NodeJson = attrs.field(validator=is_branch)
 
 
 @attrs.frozen
@@ -46,7 +62,7 @@ class NodeChange:
     """
 
     path: str
-    node: NodeJson | None
+    node: NodeJson | None = attrs.field(validator=attrs.validators.optional(is_state))
 
 
 @attrs.frozen
@@ -76,47 +92,6 @@ class Disconnected:
 Update: TypeAlias = TreeSnapshot | TreeChange | Disconnected
 
 
-def parse_object(text: str | bytes) -> dict[str, Any]:
-    """Return the JSON object in `text`.
-
-    Raises:
-        ShapeError: when there is none.
-    """
-    try:
-        value = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise ShapeError("no JSON, or nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ShapeError("no object")
-    return value
-
-
-def read_snapshot(document: Mapping[str, Any]) -> TreeSnapshot:
-    """Return a document of ``/state`` as a value.
-
-    Raises:
-        ShapeError: when it is none.
-    """
-    path = document.get("path")
-    if not isinstance(path, str):
-        raise ShapeError("no path")
-    return TreeSnapshot(
-        revision=_revision(document), path=path, node=_branch(document.get("node"), MAX_DEPTH)
-    )
-
-
-def read_change(document: Mapping[str, Any]) -> TreeChange:
-    """Return the data of an ``event: change`` as a value.
-
-    Raises:
-        ShapeError: when it is none.
-    """
-    changes = document.get("changes")
-    if not isinstance(changes, list):
-        raise ShapeError("no changes")
-    return TreeChange(_revision(document), tuple(_change(one) for one in changes))
-
-
 def read_event(kind: str, data: str) -> TreeSnapshot | TreeChange | None:
     """Return an event of the stream as a value, or None for one of a kind that nobody knows yet.
 
@@ -126,48 +101,13 @@ def read_event(kind: str, data: str) -> TreeSnapshot | TreeChange | None:
     try:
         match kind:
             case "snapshot":
-                return read_snapshot(parse_object(data))
+                return msgspec.json.decode(data, type=TreeSnapshot)
             case "change":
-                return read_change(parse_object(data))
+                return msgspec.json.decode(data, type=TreeChange)
             case _:
                 return None
-    except ShapeError:
+    except (ValueError, RecursionError):
         raise ClientError(
             "bad_stream",
             f"An event of the stream is no {kind} of a tree: use a client of the daemon's own version.",
         ) from None
-
-
-def _revision(document: Mapping[str, Any]) -> int:
-    revision = document.get("revision")
-    if not isinstance(revision, int) or isinstance(revision, bool):
-        raise ShapeError("no revision")
-    return revision
-
-
-def _change(one: object) -> NodeChange:
-    if not isinstance(one, dict) or not isinstance(one.get("path"), str) or "node" not in one:
-        raise ShapeError("no change")
-    node = one["node"]
-    return NodeChange(one["path"], None if node is None else _state(node))
-
-
-def _branch(node: object, depth: int) -> dict[str, Any]:
-    """Return `node` after a look at it and all below it: what follows can then rely on the shape."""
-    found = _state(node)
-    children = found.get("children")
-    if not isinstance(children, dict) or depth == 0:
-        raise ShapeError("no children")
-    for child in children.values():
-        _branch(child, depth - 1)
-    return found
-
-
-def _state(node: object) -> dict[str, Any]:
-    if not isinstance(node, dict) or not isinstance(node.get("status"), str):
-        raise ShapeError("no node")
-    return node
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ShapeError(f"{name} is not JSON")
