@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import time
+from datetime import UTC, datetime, timedelta
 
 import attrs
 import pytest
@@ -96,6 +97,7 @@ def look(chromium):
 
         def open_page(url, *, allowed=(), clock=False, scheme="light", **options):
             options.setdefault("viewport", {"width": 1100, "height": 800})
+            # With `clock`, the page's timers stand still but for what the test lets pass.
             context = chromium.new_context(color_scheme=scheme, **options)
             exits.callback(context.close)
             context.add_init_script(WATCH)
@@ -103,6 +105,7 @@ def look(chromium):
             page.set_default_timeout(PATIENCE * 1000)
             if clock:
                 page.clock.install()
+                page.clock.pause_at(datetime.now(UTC) + timedelta(seconds=1))
             looked = Look(page)
             page.on("pageerror", lambda error: looked.errors.append(str(error)))
             page.on("console", lambda message: _note(looked, message, allowed))

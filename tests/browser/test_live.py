@@ -55,7 +55,8 @@ def source(status="ok", **rest):
 SOURCES = {"queue": source(facts={"queue_size": 0}), "omnirt": source("down", reason="refused")}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.timeout(240)  # several pages are compared for each example, however busy the machine
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(root=roots)
 def test_what_is_on_the_screen_is_what_the_server_renders_after_every_change(following, paper, root):
     origin, looked = following
@@ -94,7 +95,8 @@ def test_a_change_shows_without_asking_for_anything(origin, look):
 
 def test_nodes_come_in_their_place_and_go(origin, look):
     origin.publish(tree(sources=SOURCES))
-    looked = look(origin.url)
+    looked = look(origin.url, clock=True)
+    looked.until(lambda: origin.has_listeners and origin.asked("/state"))
     nodes = looked.page.locator("#sources > .nodes > .node")
 
     def names():
@@ -198,7 +200,7 @@ def test_ages_tick_by_the_clock_of_the_server(origin, look, ahead):
         lambda: looked.text("#sources\\/queue .since"), lambda text: text in {"for 4 min", "for 5 min"}
     )
     looked.until(
-        lambda: re.fullmatch("· seen [2-5] s ago|seen [2-5] s ago", looked.text("#sources\\/queue .seen"))
+        lambda: re.fullmatch("(· )?seen [0-5] s ago", looked.text("#sources\\/queue .seen"))
     )
     looked.page.clock.run_for(3000)
     looked.until(lambda: looked.text("#sources\\/queue .since") == "for 5 min")
@@ -244,13 +246,14 @@ def test_a_refused_stream_is_tried_again_after_a_pause(origin, look):
     looked.until_text("#page-lost", "The connection is lost: what this page shows may be old.")
     assert len(origin.asked("/events")) == 1
     origin.publish(tree(sources=SOURCES))
-    looked.page.clock.run_for(2000)
+    looked.page.clock.run_for(2500)
     assert len(origin.asked("/events")) == 1
-    looked.page.clock.run_for(3500)
+    looked.page.clock.run_for(1000)
     looked.until(lambda: len(origin.asked("/events")) == 2)
+    looked.page.clock.run_for(2000)
     looked.until_revision(origin)  # by asking, meanwhile
     origin.refusing = 0
-    looked.page.clock.run_for(3500)
+    looked.page.clock.run_for(2000)
     looked.until(lambda: looked.text("#page-lost") == "")
 
 

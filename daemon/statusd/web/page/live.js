@@ -23,9 +23,9 @@ function tickAll() {
   tellLoss();
 }
 
-/** Learns the server's time; its `Date` has whole seconds, so that little differences mean nothing. */
+/** Learns the server's time; its `Date` has whole seconds only, so that little differences mean nothing. */
 function compareClocks(date) {
-  const ahead = Date.parse(date) - Date.now();
+  const ahead = Date.parse(date) + 500 - Date.now();
   if (!Number.isNaN(ahead)) skew = Math.abs(ahead) < 2000 ? 0 : ahead;
 }
 
