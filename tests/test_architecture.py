@@ -15,10 +15,11 @@ from statusd.plugin.options import HELP, INTERNAL
 
 ROOT = Path(__file__).parents[1]
 DAEMON = ROOT / "daemon" / "statusd"
-BOTTOM = {"errors", "values"}
+BOTTOM = {"errors", "values", "oserrors"}
 MAY_IMPORT = {
     "errors": set(),
     "values": set(),
+    "oserrors": set(),
     "redaction": BOTTOM,
     "model": BOTTOM,
     "net": BOTTOM,

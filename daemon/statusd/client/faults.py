@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import ssl
 from typing import Final
 
 from statusd.errors import StatusdError
+from statusd.oserrors import HUNG_UP, reason_and_message
 
 _SHOWN: Final = 300
 """Characters of another program's text in a message."""
@@ -36,64 +36,21 @@ class InterruptedStepError(ClientError):
         super().__init__("interrupted", "The caller gave up on it.")
 
 
-_START: Final = "start the daemon, or correct the address."
-_REFUSED: Final = ("refused", "The connection to {where} was refused: " + _START)
-_UNREACHABLE: Final = (
-    "unreachable",
-    "There is no route to {where}: correct the address, or mend the network.",
-)
-_LOST: Final = ("connection_lost", "{where} hung up: it may have stopped or started again; ask again.")
-_DENIED: Final = (
-    "permission_denied",
-    "This user may not connect to {where}: look at the mode of the socket and its directory, and at the firewall.",
-)
-_MISSING: Final = ("no_socket", "There is no socket at {where}: " + _START)
-_EXHAUSTED: Final = (
-    "unreachable",
-    "There are no file descriptors or ports left to connect to {where}: close some.",
-)
-
-_BY_ERRNO: Final = {
-    errno.ECONNREFUSED: _REFUSED,
-    errno.ENOTSOCK: _REFUSED,
-    errno.ECONNRESET: _LOST,
-    errno.ECONNABORTED: _LOST,
-    errno.EPIPE: _LOST,
-    errno.ENOTCONN: _LOST,
-    errno.EHOSTUNREACH: _UNREACHABLE,
-    errno.EHOSTDOWN: _UNREACHABLE,
-    errno.ENETUNREACH: _UNREACHABLE,
-    errno.ENETDOWN: _UNREACHABLE,
-    errno.EADDRNOTAVAIL: _UNREACHABLE,
-    errno.EAFNOSUPPORT: _UNREACHABLE,
-    errno.EINVAL: _UNREACHABLE,  # a link-local address without its interface
-    errno.EACCES: _DENIED,
-    errno.EPERM: _DENIED,
-    errno.ENOENT: _MISSING,
-    errno.ENOTDIR: _MISSING,
-    errno.EMFILE: _EXHAUSTED,
-    errno.ENFILE: _EXHAUSTED,
-    errno.ENOBUFS: _EXHAUSTED,
-    errno.EAGAIN: _EXHAUSTED,
-    errno.ETIMEDOUT: ("timeout", "The network gave up on {where}: nothing answers there; " + _START),
-}
+_OWN_WORDS: Final = {"not_found": "no_socket", "protocol_error": "not_statusd"}
+"""What the client calls differently: there, `not_found` could be the node's."""
 
 
 def system_error(error: OSError, where: str) -> ClientError:
     """Return what the operating system's `error` means for the connection to `where`."""
     if isinstance(error, ssl.SSLError):
         return tls_error(error, where)
-    reason, sentence = _BY_ERRNO.get(error.errno or 0, ("", ""))
-    if reason:
-        return ClientError(reason, sentence.format(where=where))
-    name = errno.errorcode.get(error.errno or 0, "an error without a name")
-    return ClientError("connection_lost", f"The connection to {where} failed: the system reports {name}.")
+    reason, message = reason_and_message(error, where)
+    return ClientError(_OWN_WORDS.get(reason, reason), message)
 
 
 def hung_up(where: str) -> ClientError:
     """Return what the end of a connection means before the answer is complete."""
-    reason, sentence = _LOST
-    return ClientError(reason, sentence.format(where=where))
+    return system_error(HUNG_UP, where)
 
 
 def timed_out(where: str) -> ClientError:
