@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 from statusd import Node, Status, segment
 from statusd.model.tree import graft
+from statusd.web.bodies import timestamp
 from statusd.web.page import render_page
 from tests.browser.origin import first
 from tests.web.trees import HOSTILE, candidate, roots, served, tree
@@ -167,9 +168,9 @@ def test_times_are_fresh_although_they_are_no_change_and_no_probe_is_asked_for(o
     seen = looked.page.locator("#sources\\/queue .seen")
     for later in (100, 200):
         origin.publish(sighted(began + later))
-        before = seen.get_attribute("datetime")
         looked.page.clock.run_for(5000)
-        looked.until(lambda before=before: seen.get_attribute("datetime") != before)
+        instant = timestamp(began + later)
+        looked.until(lambda: seen.get_attribute("datetime"), lambda found, instant=instant: found == instant)
     assert origin.snapshot.revision == revision
     for headers in origin.asked("/state"):
         assert headers["cache-control"] == "max-stale"
@@ -199,9 +200,7 @@ def test_ages_tick_by_the_clock_of_the_server(origin, look, ahead):
     looked.until(
         lambda: looked.text("#sources\\/queue .since"), lambda text: text in {"for 4 min", "for 5 min"}
     )
-    looked.until(
-        lambda: re.fullmatch("(· )?seen [0-5] s ago", looked.text("#sources\\/queue .seen"))
-    )
+    looked.until(lambda: re.fullmatch("(· )?seen [0-5] s ago", looked.text("#sources\\/queue .seen")))
     looked.page.clock.run_for(3000)
     looked.until(lambda: looked.text("#sources\\/queue .since") == "for 5 min")
 
