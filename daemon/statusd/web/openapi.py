@@ -15,9 +15,7 @@ from statusd.web.bodies import ChangeBody, StateBody
 from statusd.web.documents import Page, Rendered
 from statusd.web.openapi_own import (
     Answer,
-    ChangeEvent,
     Operation,
-    SnapshotEvent,
     own_operations,
     view_operation,
 )
@@ -35,7 +33,7 @@ from statusd.web.openapi_terms import (
 
 VERSION: Final = "3.1.1"
 
-_ALWAYS: Final = (Problem, SnapshotEvent, ChangeEvent, StateBody, ChangeBody)
+_ALWAYS: Final = (Problem, StateBody, ChangeBody)
 """What other parts of the document refer to by name."""
 
 _ABOUT: Final = """\
@@ -97,8 +95,7 @@ class _Kinds:
 
     def content(self, path: str, code: str, answer: Answer) -> dict[str, Any]:
         return {
-            media_type: {"schema": self._schemas[path, code, media_type], **answer.extra}
-            for media_type in answer.content
+            media_type: {"schema": self._schemas[path, code, media_type]} for media_type in answer.content
         }
 
 

@@ -40,13 +40,11 @@ class Answer:
         about: when it is given, or what it is.
         content: media type -> type of the body.
         fields: header fields that it always has, beside those of each answer.
-        extra: what else to say about the body.
     """
 
     about: str
     content: Mapping[str, Any]
     fields: tuple[str, ...] = QUALITY
-    extra: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -212,10 +210,9 @@ def _tree() -> Iterator[Operation]:
             "200": Answer(
                 about="First `event: snapshot`, or where `Last-Event-ID` says so what has changed since; then one "
                 "`event: change` a revision. A snapshot may also come later, and replaces everything. "
-                "`x-itemSchema` describes an event as OpenAPI 3.2 does with `itemSchema`.",
-                content={"text/event-stream": str},
+                "The schema is that of one event: its fields by name.",
+                content={"text/event-stream": SnapshotEvent | ChangeEvent},
                 fields=("Cache-Control", "X-Accel-Buffering"),
-                extra={"x-itemSchema": {"oneOf": [_ref(SnapshotEvent), _ref(ChangeEvent)]}},
             ),
             "503": Answer(
                 about="Too many streams are open",

@@ -72,17 +72,13 @@ PARAMETERS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "path", "query", "The branch of the tree to follow; all of it by default.", {"type": "string"}
         ),
         "Verbose": _parameter(
-            "verbose",
-            "query",
-            "Lists the nodes, one a line; whatever its value.",
-            {"type": "string"},
-            allowEmptyValue=True,
+            "verbose", "query", "Lists the nodes, one a line; whatever its value, none included.", {}
         ),
         "Exclude": _parameter(
             "exclude",
             "query",
-            "Paths of nodes to leave out.",
-            {"type": "array", "items": {"type": "string"}, "maxItems": MOST_FIELDS - 1},
+            f"Paths of nodes to leave out; a request has {MOST_FIELDS} parameters at most.",
+            {"type": "array", "items": {"type": "string"}},
         ),
         "wing": _segment("wing", "A branch at the top", enum=["sources", "models", "plugins", "daemon"]),
         "name": _segment("name", "A source, a model, a plugin, or a part of the daemon"),

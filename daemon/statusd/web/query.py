@@ -16,7 +16,8 @@ Query: TypeAlias = Mapping[str, Sequence[str]]
 MOST_FIELDS: Final = 100
 """Parameters of one request; nobody means more."""
 _REVISION: Final = re.compile(r"[0-9]{1,20}")
-_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?")
+# However a program writes a float that is not negative: 59.99999999999999, 1e-05, 1.5e+300.
+_SECONDS: Final = re.compile(r"[0-9]{1,400}(\.[0-9]{0,400})?([eE][+-]?[0-9]{1,3})?")
 
 
 class QueryError(StatusdError):
