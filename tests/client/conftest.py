@@ -10,7 +10,6 @@ import pytest
 import trio
 
 from statusd.client import Client, TrioClient
-from statusd.client import asking as asking_module
 
 DEADLINE = 10
 
@@ -161,5 +160,5 @@ class Concurrent:
 def client(request, monkeypatch):
     """Either client, impatient: a test waits for no pause."""
     monkeypatch.delenv("STATUSD_URL", raising=False)
-    monkeypatch.setattr(asking_module.Patience, "pause", lambda *_: 0.01)
+    monkeypatch.setattr("statusd.client.following.pause", lambda *_: 0.01)
     return request.param

@@ -244,7 +244,7 @@ def test_a_first_stream_that_does_not_begin_raises(client, serve, answer, reason
 
 
 def test_a_stream_that_falls_silent_is_opened_again(client, serve, monkeypatch):
-    monkeypatch.setattr("statusd.client.asking.SILENCE", 0.2)
+    monkeypatch.setattr("statusd.client.following.SILENCE", 0.2)
     server = serve(
         says(stream(snapshot(1, node())), then_waits=True),
         says(stream(snapshot(2, node())), then_waits=True),

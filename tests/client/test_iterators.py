@@ -6,7 +6,7 @@ import threading
 import pytest
 import trio
 
-from statusd.client import Client, ClientError, TreeChange, TreeSnapshot, TrioClient
+from statusd.client import Client, ClientError, Disconnected, TreeChange, TreeSnapshot, TrioClient
 from tests.client.conftest import says, stream
 from tests.client.samples import node
 
@@ -83,6 +83,26 @@ def test_closing_from_another_thread_ends_a_waiting_iterator(serve):
     timer.start()
     assert list(events) == []
     timer.join()
+
+
+def test_closing_ends_a_pause_between_two_streams(serve, monkeypatch):
+    monkeypatch.setattr("statusd.client.following.pause", lambda *_: 1000.0)
+    client = Client(serve(says(stream(FIRST))).url)
+    events = client.events()
+    assert [type(next(events)) for _ in range(2)] == [TreeSnapshot, Disconnected]
+    timer = threading.Timer(0.05, client.close)
+    timer.start()
+    assert list(events) == []
+    timer.join()
+
+
+async def test_closing_ends_a_pause_of_the_trio_client_too(serve, monkeypatch, nursery):
+    monkeypatch.setattr("statusd.client.following.pause", lambda *_: 1000.0)
+    client = TrioClient(serve(says(stream(FIRST))).url)
+    events = client.events()
+    assert [type(await anext(events)) for _ in range(2)] == [TreeSnapshot, Disconnected]
+    nursery.start_soon(client.aclose)
+    assert [update async for update in events] == []
 
 
 def test_closing_the_blocking_client_ends_its_streams(serve):

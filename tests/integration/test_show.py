@@ -113,7 +113,7 @@ async def test_a_lost_stream_goes_on_without_a_gap(disk):
         events = client.events()
         mirror = TreeMirror()
         await until(events, mirror, partial(disk_is, "ok"))
-        await trio.aclose_forcefully(events._connection._stream)
+        events._following._connection.drop()
         disk.unlink()
         await asked.until_reason("sources/disk", "missing")
         seen = await until(events, mirror, partial(disk_is, "down"))
@@ -224,7 +224,7 @@ async def test_a_daemon_that_is_not_there_is_a_fault_with_a_remedy(command, tmp_
     done = await statusd(*command, "--url", f"unix:{tmp_path}/none.sock")
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode() == (
-        f"statusd: There is no socket at unix:{tmp_path}/none.sock: start the daemon, or correct the address. "
+        f"statusd: There is no socket at unix:{tmp_path}/none.sock: start the server, or correct the path. "
         "(The address is from --url.)\n"
     )
 

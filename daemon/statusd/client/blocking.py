@@ -1,20 +1,18 @@
-"""The client for programs without an event loop: scripts run on blocking sockets."""
+"""The client for programs without an event loop: the core on blocking sockets."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
 from statusd.client.address import Address, named_by
 from statusd.client.answers import Explanation, TreeState
-from statusd.client.asking import Asking, Patience
-from statusd.client.faults import ClientError, InterruptedStepError
+from statusd.client.asking import Question, about_explanation, about_state, ask
+from statusd.client.connection import run
+from statusd.client.following import Following
 from statusd.client.sockets import SocketConnection
-from statusd.client.steps import Emit, Pause, Run, Script, Step
 from statusd.client.updates import Update
 
 T = TypeVar("T")
@@ -25,16 +23,15 @@ class Events:
 
     The first connection is not tried again: where it fails, the first `next` raises. Close it, or its client, when
     done.
-
-    Attributes:
-        is_closed: whether there are no further updates.
     """
 
-    def __init__(self, script: Script[None], connection: SocketConnection) -> None:
-        self._script = script
-        self._run: Run[None] | None = None
-        self._connection = connection
-        self.is_closed = False
+    def __init__(self, following: Following) -> None:
+        self._following = following
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether there are no further updates."""
+        return self._following.is_closed
 
     def __iter__(self) -> Iterator[Update]:
         return self
@@ -45,31 +42,20 @@ class Events:
         Raises:
             ClientError: when the first stream does not begin.
         """
-        if self.is_closed:
-            raise StopIteration
         try:
-            return self._next()
-        except ClientError:
-            if self.is_closed:  # meanwhile, by another thread
-                raise StopIteration from None
-            self.close()
+            update = run(self._following.next())
+        except (
+            BaseException
+        ):  # Ctrl-C, say: it may have come after bytes were taken and before they were read
+            self._following.drop()
             raise
-
-    def _next(self) -> Update:
-        if self._run is None:
-            self._run = Run(self._script)
-        while (step := self._run.step) is not None:
-            if isinstance(step, Emit):
-                self._run.give()
-                return step.update
-            _advance(self._run, step, self._connection)
-        raise StopIteration
+        if update is None:
+            raise StopIteration
+        return update
 
     def close(self) -> None:
         """Close the stream; there are no further updates."""
-        self.is_closed = True
-        self._script.close()
-        self._connection.close()
+        self._following.close()
 
     def __enter__(self) -> Self:
         return self
@@ -78,22 +64,6 @@ class Events:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _advance(run: Run[T], step: Step, connection: SocketConnection) -> None:
-    try:
-        answer = connection.perform(step)
-    except ClientError as error:
-        run.fail(error)
-    except BaseException:
-        # Ctrl-C, say: it may have come after bytes were taken and before they were handed over.
-        connection.close()
-        if not isinstance(step, Pause):
-            with contextlib.suppress(ClientError):
-                run.fail(InterruptedStepError())
-        raise
-    else:
-        run.give(answer)
 
 
 class Client:
@@ -114,10 +84,8 @@ class Client:
 
     def __init__(self, url: str | None = None, *, timeout: float = 5.0, ca_file: str = "") -> None:
         self.address = Address.parse(named_by(os.environ) if url is None else url)
+        self._timeout = timeout
         self._ca_file = ca_file
-        self._asking = Asking(
-            address=self.address, timeout=timeout, clock=time.monotonic, patience=Patience()
-        )
         self._streams: list[Events] = []
 
     def state(
@@ -141,7 +109,7 @@ class Client:
         Raises:
             ClientError: ``no_such_node`` when there is none, and see there for the rest.
         """
-        return self._ask(self._asking.state(path, since=since, wait=wait, max_age=max_age, no_cache=no_cache))
+        return self._ask(about_state(path, since=since, wait=wait, max_age=max_age, no_cache=no_cache))
 
     def explain(self, path: str = "", *, max_age: float | None = None, no_cache: bool = False) -> Explanation:
         """Return why the node at `path` has its status, and what would change it.
@@ -154,7 +122,7 @@ class Client:
         Raises:
             ClientError: as `state`.
         """
-        return self._ask(self._asking.explain(path, max_age=max_age, no_cache=no_cache))
+        return self._ask(about_explanation(path, max_age=max_age, no_cache=no_cache))
 
     def events(self, path: str = "") -> Events:
         """Return an iterator over the updates of the tree, or of the branch at `path`.
@@ -162,9 +130,8 @@ class Client:
         Args:
             path: as in `state`.
         """
-        events = Events(self._asking.follow(path), SocketConnection(self.address, self._ca_file))
-        self._streams = [stream for stream in self._streams if not stream.is_closed]
-        self._streams.append(events)
+        events = Events(Following(SocketConnection(self.address, self._ca_file), path, self._timeout))
+        self._streams = [*(stream for stream in self._streams if not stream.is_closed), events]
         return events
 
     def close(self) -> None:
@@ -180,13 +147,9 @@ class Client:
     ) -> None:
         self.close()
 
-    def _ask(self, script: Script[T]) -> T:
+    def _ask(self, question: Question[T]) -> T:
         connection = SocketConnection(self.address, self._ca_file)
         try:
-            run = Run(script)
-            while run.step is not None:
-                _advance(run, run.step, connection)
+            return run(ask(question, connection, self._timeout))
         finally:
             connection.close()
-        assert run.result is not None
-        return run.result

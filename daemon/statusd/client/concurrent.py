@@ -1,8 +1,7 @@
-"""The client for trio programs: scripts run on trio streams."""
+"""The client for trio programs: the core on trio's streams."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -12,9 +11,8 @@ import trio
 
 from statusd.client.address import Address, named_by
 from statusd.client.answers import Explanation, TreeState
-from statusd.client.asking import Asking, Patience
-from statusd.client.faults import ClientError, InterruptedStepError
-from statusd.client.steps import Emit, Pause, Receive, Run, Script, Step
+from statusd.client.asking import Question, about_explanation, about_state, ask
+from statusd.client.following import Following
 from statusd.client.streams import StreamConnection
 from statusd.client.updates import Update
 
@@ -26,16 +24,15 @@ class TrioEvents:
 
     The first connection is not tried again: where it fails, the first `__anext__` raises. Cancelling one loses no
     update. Close it, or its client, when done.
-
-    Attributes:
-        is_closed: whether there are no further updates.
     """
 
-    def __init__(self, script: Script[None], connection: StreamConnection) -> None:
-        self._script = script
-        self._run: Run[None] | None = None
-        self._connection = connection
-        self.is_closed = False
+    def __init__(self, following: Following) -> None:
+        self._following = following
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether there are no further updates."""
+        return self._following.is_closed
 
     def __aiter__(self) -> AsyncIterator[Update]:
         return self
@@ -46,34 +43,16 @@ class TrioEvents:
         Raises:
             ClientError: when the first stream does not begin.
         """
-        if self.is_closed:
+        await trio.lowlevel.checkpoint()  # before an update is taken: cancelled here, it comes next time
+        update = await self._following.next()
+        if update is None:
             raise StopAsyncIteration
-        try:
-            return await self._next()
-        except ClientError:
-            if self.is_closed:  # meanwhile, by another task
-                raise StopAsyncIteration from None
-            await self.aclose()
-            raise
-
-    async def _next(self) -> Update:
-        if self._run is None:
-            self._run = Run(self._script)
-        while (step := self._run.step) is not None:
-            if isinstance(step, Emit):
-                await (
-                    trio.lowlevel.checkpoint()
-                )  # before the update is taken: cancelled here, it comes next time
-                self._run.give()
-                return step.update
-            await _advance(self._run, step, self._connection)
-        raise StopAsyncIteration
+        return update
 
     async def aclose(self) -> None:
         """Close the stream; there are no further updates."""
-        self.is_closed = True
-        self._script.close()
-        await self._connection.close()
+        self._following.close()
+        await trio.lowlevel.checkpoint()
 
     async def __aenter__(self) -> Self:
         return self
@@ -82,23 +61,6 @@ class TrioEvents:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-async def _advance(run: Run[T], step: Step, connection: StreamConnection) -> None:
-    try:
-        answer = await connection.perform(step)
-    except ClientError as error:
-        run.fail(error)
-    except BaseException:
-        if not isinstance(
-            step, Pause | Receive
-        ):  # cancelled, these have taken nothing, and can be begun again
-            await connection.close()
-            with contextlib.suppress(ClientError):
-                run.fail(InterruptedStepError())
-        raise
-    else:
-        run.give(answer)
 
 
 class TrioClient:
@@ -119,10 +81,8 @@ class TrioClient:
 
     def __init__(self, url: str | None = None, *, timeout: float = 5.0, ca_file: str = "") -> None:
         self.address = Address.parse(named_by(os.environ) if url is None else url)
+        self._timeout = timeout
         self._ca_file = ca_file
-        self._asking = Asking(
-            address=self.address, timeout=timeout, clock=trio.current_time, patience=Patience()
-        )
         self._streams: list[TrioEvents] = []
 
     async def state(
@@ -135,15 +95,13 @@ class TrioClient:
         no_cache: bool = False,
     ) -> TreeState:
         """Return the tree, or the branch at `path`; the arguments and errors are those of `Client.state`."""
-        return await self._ask(
-            self._asking.state(path, since=since, wait=wait, max_age=max_age, no_cache=no_cache)
-        )
+        return await self._ask(about_state(path, since=since, wait=wait, max_age=max_age, no_cache=no_cache))
 
     async def explain(
         self, path: str = "", *, max_age: float | None = None, no_cache: bool = False
     ) -> Explanation:
         """Return why the node at `path` has its status; the arguments and errors are those of `Client.explain`."""
-        return await self._ask(self._asking.explain(path, max_age=max_age, no_cache=no_cache))
+        return await self._ask(about_explanation(path, max_age=max_age, no_cache=no_cache))
 
     def events(self, path: str = "") -> TrioEvents:
         """Return an async iterator over the updates of the tree, or of the branch at `path`.
@@ -151,9 +109,8 @@ class TrioClient:
         Args:
             path: as in `Client.state`.
         """
-        events = TrioEvents(self._asking.follow(path), StreamConnection(self.address, self._ca_file))
-        self._streams = [stream for stream in self._streams if not stream.is_closed]
-        self._streams.append(events)
+        events = TrioEvents(Following(StreamConnection(self.address, self._ca_file), path, self._timeout))
+        self._streams = [*(stream for stream in self._streams if not stream.is_closed), events]
         return events
 
     async def aclose(self) -> None:
@@ -169,13 +126,9 @@ class TrioClient:
     ) -> None:
         await self.aclose()
 
-    async def _ask(self, script: Script[T]) -> T:
+    async def _ask(self, question: Question[T]) -> T:
         connection = StreamConnection(self.address, self._ca_file)
         try:
-            run = Run(script)
-            while run.step is not None:
-                await _advance(run, run.step, connection)
+            return await ask(question, connection, self._timeout)
         finally:
-            await connection.close()
-        assert run.result is not None
-        return run.result
+            connection.close()

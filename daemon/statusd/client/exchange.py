@@ -1,16 +1,15 @@
-"""One request and its answer, as scripts over h11."""
+"""One request and its answer, over h11."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
 import h11
 
-from statusd.client.address import Address
+from statusd.client.connection import Connection
 from statusd.client.faults import ClientError, hung_up
-from statusd.client.steps import Connect, Receive, Script, Send
 
 MAX_HEADER: Final = 64 * 1024
 """Bytes of an answer's header, and of a chunk's."""
@@ -37,84 +36,78 @@ class Head:
 class Exchange:
     """One request on a connection of its own, so that no answer is ever another request's."""
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._where = str(connection.address)
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEADER)
         self._has_ended = False
 
-    def open(self, target: str, headers: Sequence[tuple[str, str]], *, until: float) -> Script[Head]:
+    async def open(self, target: str, headers: Sequence[tuple[str, str]]) -> Head:
         """Connect, ask, and return the answer's beginning.
 
         Raises:
             ClientError: when there is none.
         """
         try:
-            request = h11.Request(method="GET", target=target, headers=[*self._address.headers(), *headers])
+            request = h11.Request(
+                method="GET", target=target, headers=[*self._connection.address.headers(), *headers]
+            )
         except h11.LocalProtocolError:
             raise ClientError(
                 "bad_address",
-                f"The address {self._address} cannot stand in a request; take special characters out of it.",
+                f"The address {self._where} cannot stand in a request; take special characters out of it.",
             ) from None
-        yield Connect(until)
+        await self._connection.connect()
         sent = self._http.send(request) or b""
-        yield Send(sent + (self._http.send(h11.EndOfMessage()) or b""), until)
+        await self._connection.send(sent + (self._http.send(h11.EndOfMessage()) or b""))
         while True:
-            event = yield from self._event(lambda: until)
+            event = await self._event()
             if isinstance(event, h11.Response):
                 return Head(status=event.status_code, headers=_joined(event.headers.raw_items()))
             if not isinstance(event, h11.InformationalResponse):
-                raise hung_up(str(self._address))
+                raise hung_up(self._where)
 
-    def piece(self, until: Callable[[], float]) -> Script[bytes]:
+    async def piece(self) -> bytes:
         """Return some bytes of the body; none at its end.
-
-        Args:
-            until: when to give up waiting, asked again for each wait.
 
         Raises:
             ClientError: when the answer ends too early.
         """
-        while True:
-            event = yield from self._event(until)
-            if not isinstance(event, h11.Data):
-                return b""
+        while isinstance(event := await self._event(), h11.Data):
             if event.data:
                 return bytes(event.data)
+        return b""
 
-    def body(self, limit: int, *, until: float) -> Script[bytes]:
+    async def body(self, limit: int) -> bytes:
         """Return the whole body.
 
         Raises:
             ClientError: ``too_large`` when it is over `limit` bytes, or when it ends too early.
         """
         whole = bytearray()
-        while data := (yield from self.piece(lambda: until)):
+        while data := await self.piece():
             whole += data
             if len(whole) > limit:
                 raise ClientError(
                     "too_large",
-                    f"The answer of {self._address} is over {limit} bytes: ask for a branch of the tree.",
+                    f"The answer of {self._where} is over {limit} bytes: ask for a branch of the tree.",
                 )
         return bytes(whole)
 
-    def _event(self, until: Callable[[], float]) -> Script[h11.Event | None]:
-        while True:
-            try:
-                event = self._http.next_event()
-                if isinstance(event, h11.Event):
-                    return event
-                if event is h11.PAUSED:  # the answer is over
-                    return None
-                data = yield Receive(until())
+    async def _event(self) -> h11.Event | None:
+        try:
+            while (event := self._http.next_event()) is h11.NEED_DATA:
+                data = await self._connection.receive()
                 self._has_ended = not data
                 self._http.receive_data(data)
-            except h11.RemoteProtocolError:
-                if self._has_ended:
-                    raise hung_up(str(self._address)) from None
-                raise ClientError(
-                    "not_statusd",
-                    f"{self._address} does not speak HTTP/1.1 as statusd does: correct the address (https://?).",
-                ) from None
+        except h11.RemoteProtocolError:
+            if self._has_ended:
+                raise hung_up(self._where) from None
+            raise ClientError(
+                "not_statusd",
+                f"{self._where} does not speak HTTP/1.1 as statusd does: correct the address (https://?).",
+            ) from None
+        return event if isinstance(event, h11.Event) else None  # None: the answer is over
 
 
 def _joined(items: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

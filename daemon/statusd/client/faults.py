@@ -29,13 +29,6 @@ class ClientError(StatusdError):
         self.message = message
 
 
-class InterruptedStepError(ClientError):
-    """Raised into a script whose step was cancelled half way: the connection is of no more use, nothing else is wrong."""
-
-    def __init__(self) -> None:
-        super().__init__("interrupted", "The caller gave up on it.")
-
-
 _OWN_WORDS: Final = {"not_found": "no_socket", "protocol_error": "not_statusd"}
 """What the client calls differently: there, `not_found` could be the node's."""
 

@@ -28,7 +28,7 @@ class Where:
 
     def blamed(self, error: ClientError) -> ClientError:
         """Return `error` with the place where the address can be corrected, if that may be of use."""
-        if error.reason in {"no_such_node", "interrupted"}:
+        if error.reason == "no_such_node":
             return error
         return ClientError(error.reason, f"{error.message} (The address is from {self.origin}.)")
 
