@@ -11,7 +11,7 @@ import time
 
 from statusd import Snapshot
 from statusd.model.tree import settle, walk
-from statusd.web.bodies import change_body, encode, state_body
+from statusd.web.bodies import ChangeBody, ChangedNode, encode, node_body, state_body
 from statusd.web.page import HEADERS, render_page
 
 END = object()
@@ -74,7 +74,11 @@ class Origin:
         revision = old.revision + settled.is_change
         self.snapshot = Snapshot(root=settled.root, revision=revision, version=old.version + 1, at=now)
         if settled.is_change and not self.silent:
-            self._tell(frame(revision, "change", change_body(revision, changed(old.root, settled.root))))
+            changes = tuple(
+                ChangedNode(path=path, node=None if node is None else node_body(node))
+                for path, node in changed(old.root, settled.root).items()
+            )
+            self._tell(frame(revision, "change", ChangeBody(revision=revision, changes=changes)))
 
     def restart(self, root, revision):
         """Make `root` the tree of another process, at a revision of its own."""
