@@ -24,25 +24,17 @@ _STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PATH_SAFE: Final = "%!$&'()*+,;=:@"  # pchar of RFC 3986, section 3.3, besides what quote leaves
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Address:
-    """An address to connect to: TCP (`host`, `port`), with or without TLS, or a Unix socket (`socket`).
+    """An address to connect to: TCP, with or without TLS, or a Unix socket.
 
     Attributes:
-        host: name or IP address; ``""`` for a Unix socket.
-        port: of `host`.
-        socket: path of a Unix socket, or ``""``.
-        is_tls: whether to speak TLS.
-        url: for the ``Host`` header, the prefix of every path, and the credentials.
-        text: as people write it, without credentials.
+        url: HTTP or HTTPS; for a Unix socket only what a request needs.
+        socket: path of the Unix socket to connect to instead, or ``""``.
     """
 
-    host: str = ""
-    port: int = 0
-    socket: str = ""
-    is_tls: bool = False
     url: Url
-    text: str
+    socket: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -51,10 +43,27 @@ class Address:
         Raises:
             ClientError: ``bad_address`` with what is expected.
         """
-        text = text.strip()
-        if text.startswith("fd://"):
-            raise ClientError("bad_address", f"fd:// is a socket of the daemon's own: {_EXPECTED}.")
-        return _from_url(text) if "://" in text else _from_bind(text)
+        try:
+            address = _from_url(text) if "://" in text else _from_bind(text.strip())
+            address.headers()  # which a host name may be unfit for
+        except ValueError as error:
+            raise ClientError("bad_address", f"The address {error}; {_EXPECTED}.") from None
+        return address
+
+    @property
+    def host(self) -> str:
+        """The name or IP address to connect to."""
+        return self.url.host
+
+    @property
+    def port(self) -> int:
+        """The port to connect to."""
+        return self.url.port or (443 if self.is_tls else 80)
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether to speak TLS."""
+        return self.url.scheme == "https"
 
     @property
     def server_name(self) -> str:
@@ -67,14 +76,25 @@ class Address:
         return prefix + path + (f"?{urlencode(query)}" if query else "")
 
     def headers(self) -> list[tuple[str, str]]:
-        """Return what every request carries."""
-        headers = [("Host", self.url.authority), ("Connection", "close"), ("Accept-Encoding", "identity")]
+        """Return what every request carries.
+
+        Raises:
+            ValueError: when the host name cannot stand in one.
+        """
+        # The zone of a link-local address means nothing to others (RFC 6874, section 1).
+        host = self.host.partition("%")[0]
+        try:
+            encoded = host if ":" in host else host.encode("idna").decode()
+        except UnicodeError:
+            raise ValueError("has no valid host name") from None
+        authority = attrs.evolve(self.url, host=encoded).authority
+        headers = [("Host", authority), ("Connection", "close"), ("Accept-Encoding", "identity")]
         if authorization := self.url.basic_authorization.reveal():
             headers.append(("Authorization", authorization))
         return headers
 
     def __str__(self) -> str:
-        return self.text
+        return said(f"unix:{self.socket}" if self.socket else str(self.url.bare).rstrip("/"))
 
 
 def named_by(environ: Mapping[str, str]) -> str:
@@ -98,55 +118,24 @@ def _segment(part: str) -> str:
 
 
 def _from_url(text: str) -> Address:
-    try:
-        url = Url.parse(text)
-    except ValueError as error:
-        raise ClientError("bad_address", f"The address {error}; {_EXPECTED}.") from None
-    shown = said(str(url.bare))
+    url = Url.parse(text)
     if url.scheme not in {"http", "https"} or not url.host:
-        raise ClientError("bad_address", f"{shown} is no address of a daemon: {_EXPECTED}.")
+        raise ValueError("is no HTTP URL with a host")
     if url.query:
-        raise ClientError("bad_address", f"{shown} has a query: name only where the daemon is, {_EXPECTED}.")
-    is_tls = url.scheme == "https"
-    return Address(
-        host=url.host,
-        port=url.port or (443 if is_tls else 80),
-        is_tls=is_tls,
-        url=attrs.evolve(url, host=_header_host(url.host, shown)),
-        text=shown.rstrip("/"),
-    )
-
-
-def _header_host(host: str, shown: str) -> str:
-    host = host.partition("%")[
-        0
-    ]  # the zone of a link-local address means nothing to others (RFC 6874, section 1)
-    if ":" in host:
-        return host
-    try:
-        return host.encode("idna").decode()
-    except UnicodeError:
-        raise ClientError("bad_address", f"{shown} has no valid host name; {_EXPECTED}.") from None
+        raise ValueError("has a query: name only where the daemon is")
+    return Address(url)
 
 
 def _from_bind(text: str) -> Address:
     try:
         bind = Bind.parse(text)
     except ValueError:
-        raise ClientError("bad_address", f'"{said(text)}" is no address of a daemon: {_EXPECTED}.') from None
+        raise ValueError("is neither a URL nor what [http] bind takes") from None
     if bind.path:
-        return Address(
-            socket=bind.path, url=Url(scheme="http", host="localhost"), text=f"unix:{said(bind.path)}"
-        )
+        return Address(Url(scheme="http", host="localhost"), bind.path)
     if bind.port == 0:
-        raise ClientError("bad_address", f'The address "{said(text)}" has port 0; {_EXPECTED}.')
-    url = Url(scheme="http", host=_own(bind.host), port=bind.port)
-    return Address(host=url.host, port=bind.port, url=url, text=str(url))
-
-
-def _own(host: str) -> str:
-    """Return this host's loopback address where `host` means every address."""
-    address = ipaddress.ip_address(host)
-    if not address.is_unspecified:
-        return host
-    return "127.0.0.1" if address.version == 4 else "::1"
+        raise ValueError("has port 0")
+    host = ipaddress.ip_address(bind.host)
+    if host.is_unspecified:
+        host = ipaddress.ip_address("127.0.0.1" if host.version == 4 else "::1")
+    return Address(Url(scheme="http", host=str(host), port=bind.port))

@@ -9,9 +9,13 @@ from typing import Final
 
 import attrs
 
-_PIECE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^",;]+|[,;]|"')
+_STRING: Final = r'"(?:[^"\\]|\\.)*"'
+_MEMBER: Final = re.compile(rf'(?:{_STRING}|[^",])+')  # of a list, and each of its parts
+_PART: Final = re.compile(rf'(?:{_STRING}|[^";])+')
 _INTEGER: Final = re.compile(r"-?[0-9]{1,15}")  # RFC 8941, section 3.3.1
 _ESCAPED: Final = re.compile(r"\\(.)")
+_LONGEST: Final = 1000
+"""Characters of ``Cache-Status`` that are read: strings that nobody ends take time by the square of them."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,38 +41,29 @@ def read_quality(headers: Mapping[str, str]) -> Quality:
     Args:
         headers: names in lower case.
     """
-    parameters = _of_statusd(headers.get("cache-status", ""))
+    parameters = _of_statusd(headers.get("cache-status", "")[:_LONGEST])
     age, ttl = headers.get("age", ""), parameters.get("ttl", "")
     return Quality(
         age=float(age) if age.isascii() and age.isdigit() and len(age) < 16 else None,
         ttl=int(ttl) if _INTEGER.fullmatch(ttl) else None,
-        detail=_text(parameters.get("detail", "")),
+        detail=parameters.get("detail", ""),
         date=_date(headers.get("date", "")),
     )
 
 
 def _of_statusd(value: str) -> dict[str, str]:
     """Return the parameters that statusd gave; caches on the way add members of their own (RFC 9211, section 2)."""
-    members: list[list[str]] = [[""]]
-    for piece in _PIECE.findall(value):
-        if piece == ",":
-            members.append([""])
-        elif piece == ";":
-            members[-1].append("")
-        else:
-            members[-1][-1] += piece
-    for name, *parameters in members:
-        if _text(name.strip()) == "statusd":
+    for member in _MEMBER.findall(value):
+        name, *parameters = (part.strip() for part in _PART.findall(member))
+        if _text(name) == "statusd":
             pairs = (parameter.partition("=") for parameter in parameters)
-            return {key.strip(): value.strip() for key, _, value in pairs}
+            return {key: _text(text) for key, _, text in pairs}
     return {}
 
 
 def _text(item: str) -> str:
     """Return a token or a string (RFC 8941, section 3.3) as text."""
-    if len(item) >= 2 and item.startswith('"') and item.endswith('"'):
-        return _ESCAPED.sub(r"\1", item[1:-1])
-    return item
+    return _ESCAPED.sub(r"\1", item[1:-1]) if item.startswith('"') else item
 
 
 def _date(value: str) -> float | None:

@@ -49,8 +49,7 @@ class EventParser:
     retry: int | None = None
     _start: bytes | None = b""  # of the stream, until it is known whether it is a byte order mark
     _is_after_cr: bool = False
-    _partial: list[bytes] = attrs.field(factory=list)  # the line that is not complete yet
-    _partial_size: int = 0
+    _partial: bytearray = attrs.field(factory=bytearray)  # the line that is not complete yet
     _id: str = ""
     _type: str = ""
     _data: list[str] = attrs.field(factory=list)
@@ -70,20 +69,16 @@ class EventParser:
         if self._is_after_cr and data:
             data = data.removeprefix(b"\n")  # the second half of a line end that was split
             self._is_after_cr = False
-        first, *rest = _LINE_END.split(data)
-        self._partial.append(first)
-        self._partial_size += len(first)
-        self._bound(self._partial_size)
-        if not rest:
-            return
+        *ends, rest = _LINE_END.split(data)
         self._is_after_cr = data.endswith(b"\r")
-        lines = [b"".join(self._partial), *rest]
-        self._partial = [lines.pop()]
-        self._partial_size = len(self._partial[0])
-        for line in lines:
+        for end in ends:
+            line, self._partial = self._partial + end, bytearray()
+            self._bound(len(line))
             event = self._take(line)
             if event is not None:
                 yield event
+        self._partial += rest
+        self._bound(len(self._partial))
 
     def _without_mark(self, start: bytes) -> bytes:
         mark = b"\xef\xbb\xbf"
@@ -93,7 +88,7 @@ class EventParser:
         self._start = None
         return start.removeprefix(mark)
 
-    def _take(self, line: bytes) -> Event | None:
+    def _take(self, line: bytearray) -> Event | None:
         if not line:
             return self._dispatch()
         # Decoded by the line: no line end is part of a character, so it is the same as decoding the whole.
@@ -109,7 +104,7 @@ class EventParser:
             case "id" if "\0" not in value:
                 self._id = value
             case "retry" if _DIGITS.fullmatch(value):
-                self.retry = int(value[:_LONGEST_NUMBER]) if len(value) > _LONGEST_NUMBER else int(value)
+                self.retry = int(value[:_LONGEST_NUMBER])
             case _:
                 pass  # a comment, whose name is empty, or a field that nobody knows
         return None

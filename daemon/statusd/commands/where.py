@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 import attrs
 
 from statusd.client import ClientError
+from statusd.client.address import VARIABLE
 from statusd.config.load import read
 from statusd.config.mistakes import ConfigError
-
-VARIABLE: Final = "STATUSD_URL"
 
 
 @attrs.frozen
