@@ -60,6 +60,7 @@ def test_a_disconnection_leaves_the_tree_and_says_so():
         [("a/x/y", bare("ok"))],
         [("other", bare("ok"))],
         [("ab", None)],
+        [("a" + "/b" * 100_000, None)],
         [("a/c", bare("down")), ("elsewhere/x", bare("ok"))],
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from statusd.client.faults import ClientError
-from statusd.client.updates import Disconnected, NodeChange, NodeJson, TreeChange, TreeSnapshot, Update
+from statusd.client.updates import MAX_DEPTH, Disconnected, NodeChange, TreeChange, TreeSnapshot, Update
 
 
 @attrs.define(eq=False)
@@ -41,10 +41,8 @@ class TreeMirror:
                 self.revision, self.path, self.node = update.revision, update.path, dict(update.node)
                 self.is_connected = True
             case TreeChange():
-                edit = _Edit(self.path, self.node)
-                for change in update.changes:
-                    edit.take(change)
-                self.revision, self.node, self.is_connected = update.revision, edit.root, True
+                self.node = _edited(self.node, self._edit(update))
+                self.revision, self.is_connected = update.revision, True
 
     def find(self, path: str) -> dict[str, Any] | None:
         """Return the node at `path`, from the root of the whole tree, or None when it is not there."""
@@ -54,6 +52,41 @@ class TreeMirror:
             node = node["children"].get(part) if node is not None else None
         return node if inside is not None else None
 
+    def _edit(self, update: TreeChange) -> _Edit:
+        edit = _Edit()
+        for change in update.changes:
+            inside = _inside(self.path, change.path)
+            if inside is None or len(inside) > MAX_DEPTH:
+                raise ClientError("bad_stream", "A change lies outside of the branch that is followed.")
+            place = edit
+            for part in inside:
+                place = place.children.setdefault(part, _Edit())
+            place.own = change
+        return edit
+
+
+@attrs.define(eq=False)
+class _Edit:
+    """One update in the shape of the tree: what changes a node itself, and what changes below it."""
+
+    own: NodeChange | None = None
+    children: dict[str, _Edit] = attrs.field(factory=dict)
+
+
+def _edited(node: dict[str, Any] | None, edit: _Edit) -> dict[str, Any] | None:
+    """Return a new node for `node`, or None when there is none any more; each mapping is copied once."""
+    state = edit.own.node if edit.own is not None else node
+    children = dict(node["children"]) if node is not None else {}
+    for name, below in edit.children.items():
+        child = _edited(children.get(name), below)
+        if child is None:
+            children.pop(name, None)
+        elif state is None:
+            raise ClientError("bad_stream", "A change has no node above it.")
+        else:
+            children[name] = child
+    return {**state, "children": children} if state is not None else None
+
 
 def _inside(base: str, path: str) -> tuple[str, ...] | None:
     """Return the segments of `path` below `base`, or None when it is somewhere else."""
@@ -61,62 +94,3 @@ def _inside(base: str, path: str) -> tuple[str, ...] | None:
         return ()
     prefix = f"{base}/" if base else ""
     return tuple(path.removeprefix(prefix).split("/")) if path.startswith(prefix) else None
-
-
-@attrs.define(eq=False)
-class _Edit:
-    """One change of a tree, in which every mapping is copied at most once."""
-
-    base: str
-    root: dict[str, Any] | None
-    _own: dict[int, dict[str, Any]] = attrs.field(factory=dict, init=False)
-
-    def take(self, change: NodeChange) -> None:
-        inside = _inside(self.base, change.path)
-        if inside is None:
-            raise ClientError("bad_stream", "A change lies outside of the branch that is followed.")
-        if change.node is None:
-            self._remove(inside)
-        else:
-            self._put(inside, change.node)
-
-    def _remove(self, inside: tuple[str, ...]) -> None:
-        if not inside:
-            self.root = None
-        elif (parent := self._writable(inside[:-1])) is not None:  # else it went with the node above it
-            parent["children"].pop(inside[-1], None)
-
-    def _put(self, inside: tuple[str, ...], state: NodeJson) -> None:
-        known = self._writable(inside)
-        if known is not None:
-            children = known["children"]
-            known.clear()
-            known.update(state, children=children)
-            return
-        new = self._owned({**state, "children": {}})
-        if not inside:
-            self.root = new
-            return
-        parent = self._writable(inside[:-1])
-        if parent is None:
-            raise ClientError("bad_stream", "A change came before that of the node above it.")
-        parent["children"][inside[-1]] = new
-
-    def _writable(self, inside: tuple[str, ...]) -> dict[str, Any] | None:
-        """Return this edit's own copy of the node at `inside`, or None when it is not there."""
-        if self.root is None:
-            return None
-        node = self.root = self._copy(self.root)
-        for part in inside:
-            child = node["children"].get(part)
-            if child is None:
-                return None
-            node["children"][part] = node = self._copy(child)
-        return node
-
-    def _copy(self, node: dict[str, Any]) -> dict[str, Any]:
-        return node if id(node) in self._own else self._owned({**node, "children": dict(node["children"])})
-
-    def _owned(self, node: dict[str, Any]) -> dict[str, Any]:
-        self._own[id(node)] = node  # which keeps it, and its id, alive
-        return node

@@ -7,15 +7,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from statusd.client.address import Address
+from statusd.client.connection import READ_SIZE, tls_context
 from statusd.client.faults import ClientError, system_error, timed_out, unresolved
-from statusd.client.trust import tls_context
-
-READ_SIZE: Final = 64 * 1024
 
 
 @attrs.define(eq=False)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import Final
 
 import attrs
 import trio
 
 from statusd.client.address import Address
+from statusd.client.connection import READ_SIZE, tls_context
 from statusd.client.faults import ClientError, hung_up, system_error, timed_out, unresolved
-from statusd.client.trust import tls_context
-
-READ_SIZE: Final = 64 * 1024
 
 
 @attrs.define(eq=False)
