@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from statusd.client import Explanation
-from statusd.commands.rendering import Line, duration, width, word
+from statusd.commands.rendering import Line, duration, standing, width, word
 from statusd.commands.show import ask
 from statusd.commands.where import Where
 
@@ -47,9 +47,7 @@ def _section(title: str, sentences: Sequence[str]) -> list[Line]:
 
 
 def _state_line(start: str, state: Mapping[str, Any]) -> Line:
-    status, reason = word(state.get("status")), word(state.get("reason"))
-    ending = f" ({reason})" if reason not in {"", status} else ""
-    return Line(f"{start}{status}{ending}", status, len(start))
+    return Line(start + standing(state), word(state.get("status")), len(start))
 
 
 def _reading(reading: Mapping[str, Any]) -> list[Line]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
+
+import msgspec
 
 from statusd.client import Disconnected, NodeChange, TreeChange, TreeMirror, TreeSnapshot, Update
-from statusd.commands.rendering import word
+from statusd.commands.rendering import standing, word
+
+_EVENTS: Final = {TreeSnapshot: "snapshot", TreeChange: "change", Disconnected: "disconnected"}
 
 
 class JsonLines:
@@ -29,19 +33,7 @@ class JsonLines:
 
 def as_json(update: Update) -> dict[str, Any]:
     """Return an update as a JSON object, whose ``event`` says which kind it is."""
-    match update:
-        case TreeSnapshot():
-            return {
-                "event": "snapshot",
-                "revision": update.revision,
-                "path": update.path,
-                "node": update.node,
-            }
-        case TreeChange():
-            changes = [{"path": change.path, "node": change.node} for change in update.changes]
-            return {"event": "change", "revision": update.revision, "changes": changes}
-        case Disconnected():
-            return {"event": "disconnected", "message": update.message}
+    return {"event": _EVENTS[type(update)], **msgspec.to_builtins(update)}
 
 
 class Lines:
@@ -88,9 +80,8 @@ def line(path: str, node: Mapping[str, Any] | None) -> str:
     name = word(path) or "/"
     if node is None:
         return f"{name} gone"
-    status, reason, message = (word(node.get(key)) for key in ("status", "reason", "message"))
-    cause = f" ({reason})" if reason not in {"", status} else ""
-    return f"{name} {status}{cause}{f': {message}' if message else ''}"
+    message = word(node.get("message"))
+    return f"{name} {standing(node)}{f': {message}' if message else ''}"
 
 
 def flat(mirror: TreeMirror) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -101,6 +101,12 @@ def word(value: object) -> str:
     return escape(value) if isinstance(value, str) else ""
 
 
+def standing(state: Mapping[str, Any]) -> str:
+    """Return the status in `state`, and its reason where that says more: ``down (refused)``."""
+    status, reason = word(state.get("status")), word(state.get("reason"))
+    return f"{status} ({reason})" if reason not in {"", status} else status
+
+
 def instant(text: object) -> float | None:
     """Return the seconds since 1970 of a time as in ``/state``, or None for none."""
     if not isinstance(text, str):

@@ -7,7 +7,7 @@ import signal
 import stat
 from collections.abc import Callable, Mapping
 from os import fstat
-from typing import NoReturn, Protocol, TextIO
+from typing import Protocol, TextIO
 
 import trio
 
@@ -129,8 +129,4 @@ async def _end_with_reader(output: TextIO) -> None:
     poll = select.poll()
     poll.register(descriptor, 0)
     if any(events & select.POLLERR for _, events in poll.poll(0)):
-        _gone()
-
-
-def _gone() -> NoReturn:
-    raise BrokenPipeError
+        raise BrokenPipeError
