@@ -15,11 +15,12 @@ from statusd.plugin.options import HELP, INTERNAL
 
 ROOT = Path(__file__).parents[1]
 DAEMON = ROOT / "daemon" / "statusd"
-BOTTOM = {"errors", "values", "oserrors"}
+BOTTOM = {"errors", "values", "oserrors", "wording"}
 MAY_IMPORT = {
     "errors": set(),
     "values": set(),
     "oserrors": set(),
+    "wording": set(),
     "redaction": BOTTOM,
     "model": BOTTOM,
     "net": BOTTOM,

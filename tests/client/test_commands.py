@@ -20,10 +20,11 @@ from statusd.client import (
 )
 from statusd.commands import explain, show
 from statusd.commands.faces import JsonLines, Lines
-from statusd.commands.rendering import Line, cut, duration, has_colours, instant, tree_lines, width
+from statusd.commands.rendering import Line, cut, has_colours, instant, tree_lines, width
 from statusd.commands.screen import Screen, fitted
 from statusd.commands.where import find_daemon
 from statusd.config.mistakes import ConfigError
+from statusd.wording import span
 from tests.client.conftest import response, says
 from tests.client.samples import TREES, node
 
@@ -68,7 +69,7 @@ def test_columns_hold_with_wide_characters_and_long_names():
      (7200, "2 h"), (172799, "48 h"), (172800, "2 d"), (1e12, "11574074 d")],
 )  # fmt: skip
 def test_durations(seconds, words):
-    assert duration(seconds) == words
+    assert span(seconds) == words
 
 
 @pytest.mark.parametrize("text", [None, 5, "", "yesterday", "9999-99-99T00:00:00Z"])

@@ -10,7 +10,7 @@ from statusd.model.assembly import Origin, State
 from statusd.model.basis import Tally
 from statusd.model.judging import Judged, Thresholds, judge, judge_reading
 from statusd.model.merge import Reading
-from statusd.model.nodes import standing
+from statusd.model.nodes import standing_report
 from tests.model.samples import node_of
 from tests.model.strategies import reports, statuses
 
@@ -104,21 +104,21 @@ def test_off_comes_at_once_goes_at_once_and_forgets_what_was_before(before, afte
 
 def test_the_message_says_how_far_it_is():
     history = [Report.ok(message="All is well."), *[Report.down("refused", "Nothing listens there.")] * 2]
-    report = standing(judged(history, Thresholds(fall=3)), "")
+    report = standing_report(judged(history, Thresholds(fall=3)), "")
     assert (report.status, report.reason) == (Status.OK, "ok")
     assert report.message == "2 of 3 probes say down (refused): Nothing listens there."
 
 
 def test_the_message_says_no_more_than_the_probe():
     history = [Report.down("refused", "Nothing listens there."), Report.ok()]
-    report = standing(judged(history, Thresholds(rise=2)), "")
+    report = standing_report(judged(history, Thresholds(rise=2)), "")
     assert (report.status, report.reason) == (Status.DOWN, "refused")
     assert report.message == "1 of 2 probes say ok."
 
 
 @given(reports())
 def test_what_is_decided_says_what_the_probe_said(report):
-    assert standing(judged([report], Thresholds(3, 3)), "") is report
+    assert standing_report(judged([report], Thresholds(3, 3)), "") is report
 
 
 # whole readings

@@ -11,8 +11,9 @@ from statusd.model.judging import Judged, Thresholds, judge
 from statusd.model.rollup import Rule, decide
 from statusd.model.tree import walk
 from statusd.web.explain import Explanation, explain, render_explanation
-from statusd.web.phrases import clock_time, listed, one_line, span
+from statusd.web.phrases import clock_time, listed, one_line
 from statusd.web.subject import Member
+from statusd.wording import span
 from tests.web.explaining import LIFETIME, START, World, origin, worlds
 
 NOW = START + 0.4

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from statusd.client import Explanation
-from statusd.commands.rendering import Line, duration, standing, width, word
+from statusd.commands.rendering import Line, width, word
 from statusd.commands.show import ask
 from statusd.commands.where import Where
+from statusd.wording import span, standing
 
 
 def explain(path: str, where: Where) -> Explanation:
@@ -47,7 +48,8 @@ def _section(title: str, sentences: Sequence[str]) -> list[Line]:
 
 
 def _state_line(start: str, state: Mapping[str, Any]) -> Line:
-    return Line(start + standing(state), word(state.get("status")), len(start))
+    status = word(state.get("status"))
+    return Line(start + standing(status, word(state.get("reason"))), status, len(start))
 
 
 def _reading(reading: Mapping[str, Any]) -> list[Line]:
@@ -60,7 +62,7 @@ def _reading(reading: Mapping[str, Any]) -> list[Line]:
         (reading.get("interval"), "probed every {}"),
         (reading.get("timeout"), "given up after {}"),
     ]
-    known = [form.format(duration(value)) for value, form in times if isinstance(value, int | float)]
+    known = [form.format(span(value)) for value, form in times if isinstance(value, int | float)]
     return [*lines, Line(f"  {', '.join(known)}")] if known else lines
 
 

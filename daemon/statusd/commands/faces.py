@@ -10,7 +10,8 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from statusd.client import Disconnected, NodeChange, TreeChange, TreeMirror, TreeSnapshot, Update
-from statusd.commands.rendering import standing, word
+from statusd.commands.rendering import word
+from statusd.wording import standing
 
 _EVENTS: Final = {TreeSnapshot: "snapshot", TreeChange: "change", Disconnected: "disconnected"}
 
@@ -80,8 +81,8 @@ def line(path: str, node: Mapping[str, Any] | None) -> str:
     name = word(path) or "/"
     if node is None:
         return f"{name} gone"
-    message = word(node.get("message"))
-    return f"{name} {standing(node)}{f': {message}' if message else ''}"
+    status, reason, message = (word(node.get(key)) for key in ("status", "reason", "message"))
+    return f"{name} {standing(status, reason)}{f': {message}' if message else ''}"
 
 
 def flat(mirror: TreeMirror) -> Iterator[tuple[str, Mapping[str, Any]]]:

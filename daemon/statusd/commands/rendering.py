@@ -10,14 +10,13 @@ from typing import Any, Final, TextIO
 import attrs
 
 from statusd.systemd.journal import escape
+from statusd.wording import span
 
 _COLOURS: Final = {"ok": "32", "degraded": "33", "unknown": "35", "down": "31", "off": "2"}
 """ECMA-48, SGR: green, yellow, magenta, red, faint."""
 _NAME_WIDTH: Final = 40
 _REASON_WIDTH: Final = 24
 """Columns that a name or reason is given at most before the others move to the right."""
-_UNITS: Final = ((1, "s", 120), (60, "min", 7200), (3600, "h", 172800))
-"""Seconds of a unit, its name, and the seconds from which on the next one is used."""
 _INDENT: Final = "  "
 _STATUS_WIDTH: Final = 8
 _DEPTH: Final = 20
@@ -89,7 +88,7 @@ def _rows(node: Mapping[str, Any], name: str, depth: int, now: float, time_of: s
         name=_INDENT * min(depth, _DEPTH) + escape(name),
         status=status,
         reason="" if reason == status else reason,
-        time=duration(now - moment) if moment is not None else "",
+        time=span(now - moment) if moment is not None else "",
         message=message,
     )
     for segment, child in node["children"].items():
@@ -101,12 +100,6 @@ def word(value: object) -> str:
     return escape(value) if isinstance(value, str) else ""
 
 
-def standing(state: Mapping[str, Any]) -> str:
-    """Return the status in `state`, and its reason where that says more: ``down (refused)``."""
-    status, reason = word(state.get("status")), word(state.get("reason"))
-    return f"{status} ({reason})" if reason not in {"", status} else status
-
-
 def instant(text: object) -> float | None:
     """Return the seconds since 1970 of a time as in ``/state``, or None for none."""
     if not isinstance(text, str):
@@ -115,17 +108,6 @@ def instant(text: object) -> float | None:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
         return None
-
-
-def duration(seconds: float) -> str:
-    """Return `seconds` as people say it; none is below 0, whatever the clocks say."""
-    seconds = max(seconds, 0.0)
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    for size, unit, most in _UNITS:
-        if seconds < most:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 86400:.0f} d"
 
 
 def width(text: str) -> int:

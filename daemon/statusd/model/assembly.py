@@ -10,7 +10,15 @@ import attrs
 from statusd.model.basis import Basis
 from statusd.model.judging import Judgement, Thresholds, judge_reading
 from statusd.model.merge import Reading, expired
-from statusd.model.nodes import Candidate, Rules, branch, model_node, source_node, standing, statement_node
+from statusd.model.nodes import (
+    Candidate,
+    Rules,
+    branch,
+    model_node,
+    source_node,
+    standing_report,
+    statement_node,
+)
 from statusd.model.report import Report
 from statusd.model.rollup import BEST, WORST
 from statusd.model.status import Status
@@ -175,7 +183,7 @@ class Assembly:
             source=name,
             plugin=state.origin.plugin,
             backend=state.origin.backend,
-            report=standing(judged, parent),
+            report=standing_report(judged, parent),
             basis=Basis(newest=judged.newest, tally=judged.tally, parent=parent),
             reading=state.reading,
             counts=state.origin.required,

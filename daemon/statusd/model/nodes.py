@@ -14,6 +14,7 @@ from statusd.model.report import Json, Report
 from statusd.model.rollup import BEST, WORST, Rule, decide
 from statusd.model.status import Status
 from statusd.model.tree import Node, join
+from statusd.wording import standing
 
 LISTED: Final = 5
 """How many children a rollup's message names before it only counts the rest."""
@@ -62,7 +63,7 @@ def _summary(counted: Mapping[str, Node]) -> str:
     return f"{len(bad)} of {len(counted)} not ok: {named}{rest}."
 
 
-def standing(judged: Judged, parent: str) -> Report:
+def standing_report(judged: Judged, parent: str) -> Report:
     """Return what a node says: the report that counts, unless a failed `parent` makes it unknowable.
 
     Args:
@@ -75,10 +76,10 @@ def standing(judged: Judged, parent: str) -> Report:
         return Report.unknown("parent_down", message, facts=report.facts)
     if tally is None:
         return report
-    reason = f" ({tally.reason})" if tally.reason != tally.status.value else ""
     rest = f": {judged.newest.message}" if judged.newest.message else "."
     return attrs.evolve(
-        report, message=f"{tally.seen} of {tally.needed} probes say {tally.status}{reason}{rest}"
+        report,
+        message=f"{tally.seen} of {tally.needed} probes say {standing(tally.status, tally.reason)}{rest}",
     )
 
 
@@ -92,7 +93,7 @@ class _Origin:
     rules: Rules
 
     def node(self, judged: Judged, children: Mapping[str, Node], *, counts: bool) -> Node:
-        report = standing(judged, self.parent)
+        report = standing_report(judged, self.parent)
         return Node(
             status=report.status,
             reason=report.reason,

@@ -13,6 +13,7 @@ from statusd.model.snapshot import Change
 from statusd.model.status import Status
 from statusd.model.tree import Transition
 from statusd.plugin.contracts import Sink
+from statusd.wording import standing
 
 QUEUE: Final = 1000
 """Transitions that wait for a slow sink; beyond it the oldest are dropped."""
@@ -64,9 +65,8 @@ def as_line(transition: Transition) -> str:
     before = transition.before or "new"
     if transition.after is None:
         return f"{where}: {before} -> gone"
-    reason = f" ({transition.reason})" if transition.reason != transition.after.value else ""
     message = f": {transition.message}" if transition.message else ""
-    return f"{where}: {before} -> {transition.after}{reason}{message}"
+    return f"{where}: {before} -> {standing(transition.after, transition.reason)}{message}"
 
 
 @attrs.define(eq=False)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from statusd.model.rollup import BEST, WORST, Rule
 from statusd.model.status import Status
-from statusd.web.phrases import clock_time, listed, name_of, one_line, plural, said, span, standing
+from statusd.web.phrases import clock_time, listed, name_of, one_line, plural, said
 from statusd.web.subject import Member, Phase, Subject
+from statusd.wording import span, standing
 
 
 def because(subject: Subject) -> Iterator[str]:

@@ -7,8 +7,9 @@ from typing import Final
 
 from statusd.model.rollup import Rule
 from statusd.model.status import Status
-from statusd.web.phrases import clock_time, listed, name_of, plural, span, standing
+from statusd.web.phrases import clock_time, listed, name_of, plural
 from statusd.web.subject import Member, Phase, Subject
+from statusd.wording import span, standing
 
 _GOOD: Final = "ok or degraded"
 _BAD: Final = "unknown or down"

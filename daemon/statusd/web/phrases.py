@@ -1,4 +1,4 @@
-"""What ``/readyz`` and ``/explain`` say alike: statuses, ages and names in words, each on one line."""
+"""What ``/readyz`` and ``/explain`` say alike: statements, times and names in words, each on one line."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from statusd.model.status import Status
 from statusd.model.tree import Node
 from statusd.web.bodies import timestamp
+from statusd.wording import standing
 
 LISTED: Final = 5
 """How many of several are named before the rest is only counted."""
@@ -25,27 +26,11 @@ def one_line(text: str) -> str:
     return _UNSEEN.sub("\ufffd", _BREAKS.sub(" ", text)).strip()
 
 
-def standing(status: Status, reason: str) -> str:
-    """Return such as ``down (refused)``; the reason is left out where it says no more than the status."""
-    return str(status) if reason == status.value else f"{status} ({reason})"
-
-
 def said(status: Status, reason: str, message: str) -> str:
     """Return such as ``down (refused): The server refused the connection.``, ending like a sentence."""
     text = one_line(message)
     whole = f"{standing(status, reason)}: {text}" if text else standing(status, reason)
     return whole if whole.endswith((".", "!", "?")) else f"{whole}."
-
-
-def span(seconds: float) -> str:
-    """Return a time span for people, as exact as its size wants; a negative one, of a clock set back, as none."""
-    seconds = max(seconds, 0.0)
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def clock_time(moment: float | None, now: float) -> str:

@@ -13,8 +13,9 @@ from statusd.model.snapshot import Snapshot
 from statusd.model.status import Status
 from statusd.model.tree import Node, join, segment
 from statusd.plugin.contracts import Document
-from statusd.web.phrases import counting, one_line, said, span, standing
+from statusd.web.phrases import counting, one_line, said
 from statusd.web.target import canonical
+from statusd.wording import span, standing
 
 VERBOSE: Final = "verbose"
 EXCLUDE: Final = "exclude"
