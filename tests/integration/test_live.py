@@ -62,7 +62,10 @@ class Stream:
     async def event(self):
         """Return (id, name, data) of the next event."""
         while not self.events:
-            events = (await self.chunk()).removesuffix(b"\n\n").split(b"\n\n")
+            piece = await self.chunk()
+            while not piece.endswith(b"\n\n"):  # a large event comes in several chunks
+                piece += await self.chunk()
+            events = piece.removesuffix(b"\n\n").split(b"\n\n")
             self.events += [event for event in events if not event.startswith((b"retry:", b":"))]
         fields = dict(line.split(b": ", 1) for line in self.events.pop(0).split(b"\n"))
         return int(fields[b"id"]), fields[b"event"].decode(), json.loads(fields[b"data"])

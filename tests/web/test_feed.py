@@ -1,6 +1,10 @@
 """The feed and its event streams: whatever readers do, they see the server's tree, every change once."""
 
+import contextlib
+import gc
+import itertools
 import json
+import weakref
 
 import attrs
 import pytest
@@ -9,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from statusd import Report, SourceInfo, Status
+from statusd import Payload, Report, SourceInfo, Status
 from statusd.runtime.hub import Hub, Observation, Tracked, pending
 from statusd.web.bodies import encode, state_body
-from statusd.web.events import BEAT, RETRY, event_stream, last_event_id
+from statusd.web.events import BEAT, CHUNK, RETRY, event_stream, last_event_id
 from statusd.web.feed import Feed
 from tests.runtime.clocks import TrioClock
 
@@ -48,7 +52,9 @@ actions = st.one_of(
 
 def timeless(node):
     """A node as in /state, without what is exempt from revisions."""
-    state = {key: value for key, value in node.items() if key not in {"observed_at", "expires_at", "children"}}
+    state = {
+        key: value for key, value in node.items() if key not in {"observed_at", "expires_at", "children"}
+    }
     if "children" in node:
         state["children"] = {name: timeless(child) for name, child in node["children"].items()}
     return state
@@ -149,7 +155,11 @@ class Reader:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(actions, max_size=40), st.lists(st.sampled_from(PATHS), min_size=4, max_size=4), st.integers(1, 6))
+@given(
+    st.lists(actions, max_size=40),
+    st.lists(st.sampled_from(PATHS), min_size=4, max_size=4),
+    st.integers(1, 6),
+)
 def test_every_readers_tree_is_the_servers_at_the_same_revision(actions, paths, ring):
     """Random reports; readers that stall, leave and come back: nothing missed, nothing twice, ids only grow."""
     trio.run(play, actions, paths, ring, clock=MockClock(autojump_threshold=0))
@@ -165,7 +175,7 @@ async def play(actions, paths, ring):
         for name in SOURCES
     ]
     hub = Hub(tracked, MODELS, clock=TrioClock())
-    feed = Feed(lambda: hub.snapshot, changes=ring, nodes=30)
+    feed = Feed(lambda: hub.snapshot, changes=ring, size=15_000)
     history, touched = {}, {}
 
     def remember(change):
@@ -207,6 +217,109 @@ async def play(actions, paths, ring):
         await wait_all_tasks_blocked()
         assert feed.readers == 0
         nursery.cancel_scope.cancel()
+
+
+@contextlib.asynccontextmanager
+async def growing(**limits):
+    """A hub whose one source says what it is told, and its feed."""
+    source = Tracked(info=SourceInfo(name="a", plugin="p", backend="a"), models=(), first=(Report.ok(),))
+    hub = Hub([source], {}, clock=TrioClock())
+    feed = Feed(lambda: hub.snapshot, **limits)
+    hub.listen(feed.take)
+
+    async def say(*reports):
+        async with hub.inbox() as inbox:
+            await inbox.send(Observation(source="a", reports=reports, lifetime=1e6))
+        await hub.settled()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(hub.run)
+        yield hub, feed, say, nursery
+        nursery.cancel_scope.cancel()
+
+
+def large(number):
+    """Reports that take some 200 KB as JSON, other ones for each number."""
+    parts = (Report.ok(path=f"part-{part}", message=str(number) * 90) for part in range(500))
+    return Report.ok(facts={"number": number}, payload=Payload(b"x" * 1000)), *parts
+
+
+async def read(feed, path, pieces):
+    async for piece in event_stream(feed, path, None):
+        pieces.append(piece)
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_neither_the_ring_nor_who_waits_keeps_old_trees():
+    """A node holds its whole branch with payloads: a megabyte a revision, a thousand revisions."""
+    old, pieces = [], []
+    async with growing() as (hub, feed, say, nursery):
+        for number in range(4):
+            await say(*large(number))
+            old += [weakref.ref(hub.snapshot), weakref.ref(hub.snapshot.find("sources/a").payload)]
+            nursery.start_soon(read, feed, "", pieces)
+            nursery.start_soon(read, feed, "sources/a/part-1", pieces)
+            nursery.start_soon(feed.change_of, "plugins", hub.snapshot.revision)
+            await wait_all_tasks_blocked()
+        revision = hub.snapshot.revision
+        await say(*large(number))  # nothing new but the payload, so all wait on
+        gc.collect()
+        assert (hub.snapshot.revision, feed.readers) == (revision, 8)
+        assert feed.after(hub.snapshot.revision - 4) is not None
+        assert [ref() for ref in old] == [None] * len(old)
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_the_ring_is_bounded_by_what_it_takes():
+    async with growing(size=500_000) as (hub, feed, say, _):
+        for number in range(6):
+            await say(*large(number))
+        newest = hub.snapshot.revision
+        assert feed.after(newest - 1) is not None
+        assert feed.after(newest - 4) is None
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_large_events_come_whole_in_small_pieces():
+    pieces = []
+    async with growing() as (hub, feed, say, nursery):
+        await say(*large(1))
+        nursery.start_soon(read, feed, "", pieces)
+        await wait_all_tasks_blocked()
+        await say(*large(2))
+        await wait_all_tasks_blocked()
+        assert max(map(len, pieces)) == CHUNK
+        _retry, snapshot, change, end = b"".join(pieces).split(b"\n\n")
+        assert end == b""
+        assert snapshot.startswith(b"id: %d\nevent: snapshot\ndata: {" % (hub.snapshot.revision - 1))
+        changes = json.loads(change.partition(b"data: ")[2])
+        assert changes["revision"] == hub.snapshot.revision
+        assert {one["path"] for one in changes["changes"]} >= {
+            "sources/a",
+            "sources/a/part-0",
+            "sources/a/part-499",
+        }
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_however_many_readers_a_change_wakes_others_get_in_between():
+    pieces, seen = [], []
+    async with growing() as (_, feed, say, nursery):
+        for _ in range(100):
+            nursery.start_soon(read, feed, "", pieces)
+            nursery.start_soon(poll, feed, pieces)
+        await wait_all_tasks_blocked()
+        pieces.clear()
+        await say(Report.ok(facts={"x": 1}))
+        while len(pieces) < 200:
+            seen.append(len(pieces))
+            await trio.lowlevel.checkpoint()
+        assert max(after - before for before, after in itertools.pairwise(seen)) <= 2
+
+
+async def poll(feed, answers):
+    await feed.change_of("", feed.snapshot.revision)
+    answers.append(b"changed")
 
 
 def act(reader, action, what, nursery):

@@ -133,12 +133,9 @@ def state_body(snapshot: Snapshot, path: str) -> StateBody | None:
     return None if node is None else StateBody(revision=node.revision, path=path, node=tree_body(node))
 
 
-def change_body(revision: int, nodes: Mapping[str, Node | None]) -> ChangeBody:
-    """Return what `revision` changed."""
-    changes = tuple(
-        ChangedNode(path=path, node=None if node is None else node_body(node)) for path, node in nodes.items()
-    )
-    return ChangeBody(revision=revision, changes=changes)
+def changed_node(path: str, node: Node | None) -> ChangedNode:
+    """Return what the node at `path` has become; None: it has gone."""
+    return ChangedNode(path=path, node=None if node is None else node_body(node))
 
 
 def _fields(node: Node) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -11,32 +11,43 @@ import attrs
 import trio
 
 from statusd.model.snapshot import Change, Snapshot
-from statusd.model.tree import Node
+from statusd.web.bodies import changed_node, encode, state_body
 
 CHANGES: Final = 1024
 """Revisions that are kept."""
-NODES: Final = 20_000
-"""Changed nodes that are kept in all: one revision may change thousands."""
+SIZE: Final = 8 << 20
+"""Bytes of changes that are kept in all: one revision may change thousands of nodes."""
+OVERHEAD: Final = 200
+"""Bytes that a node takes beside its text."""
 
 
 @attrs.frozen
 class Entry:
-    """What one revision changed.
+    """What one revision changed, as text: a node would keep its whole tree, with all children and payloads.
 
     Attributes:
         revision: the revision.
-        nodes: path -> each node that differs, parents first; None where it went.
+        nodes: path -> JSON of a `ChangedNode`, parents first.
+        size: bytes that it takes, roughly.
     """
 
     revision: int
-    nodes: Mapping[str, Node | None]
+    nodes: Mapping[str, bytes]
+    size: int
 
-    def below(self, path: str) -> Mapping[str, Node | None]:
+    @classmethod
+    def of(cls, change: Change) -> Entry:
+        """Return what `change` changed."""
+        nodes = {path: encode(changed_node(path, node)) for path, node in change.nodes.items()}
+        size = sum(len(path) + len(node) + OVERHEAD for path, node in nodes.items())
+        return cls(change.snapshot.revision, nodes, size)
+
+    def below(self, path: str) -> Sequence[bytes]:
         """Return what of it lies in the branch at `path`."""
         if not path:
-            return self.nodes
+            return list(self.nodes.values())
         inside = f"{path}/"
-        return {one: node for one, node in self.nodes.items() if one == path or one.startswith(inside)}
+        return [node for one, node in self.nodes.items() if one == path or one.startswith(inside)]
 
 
 class Feed:
@@ -47,22 +58,23 @@ class Feed:
     Args:
         snapshot: returns the newest snapshot.
         changes: revisions to keep.
-        nodes: changed nodes to keep in all.
+        size: bytes to keep in all.
     """
 
-    def __init__(
-        self, snapshot: Callable[[], Snapshot], *, changes: int = CHANGES, nodes: int = NODES
-    ) -> None:
+    def __init__(self, snapshot: Callable[[], Snapshot], *, changes: int = CHANGES, size: int = SIZE) -> None:
         self._snapshot = snapshot
         self.readers = 0
         """Event streams that are open."""
         self.is_closed = False
         """Whether the daemon is stopping, so that nobody is to wait any more."""
         self._most_changes = changes
-        self._most_nodes = nodes
+        self._most_size = size
         self._ring: deque[Entry] = deque()
-        self._nodes = 0
+        self._size = 0
         self._news = trio.Event()
+        self._turns = trio.Lock()
+        self._version: int | None = None
+        self._wholes: dict[str, tuple[int, bytes]] = {}
 
     @property
     def snapshot(self) -> Snapshot:
@@ -71,10 +83,11 @@ class Feed:
 
     def take(self, change: Change) -> None:
         """Take what a revision brings, and wake whoever waits; a listener of the hub."""
-        self._ring.append(Entry(change.snapshot.revision, change.nodes))
-        self._nodes += len(change.nodes)
-        while len(self._ring) > self._most_changes or self._nodes > self._most_nodes:
-            self._nodes -= len(self._ring.popleft().nodes)
+        entry = Entry.of(change)
+        self._ring.append(entry)
+        self._size += entry.size
+        while len(self._ring) > self._most_changes or self._size > self._most_size:
+            self._size -= self._ring.popleft().size
         self._wake()
 
     def close(self) -> None:
@@ -93,6 +106,27 @@ class Feed:
             return None
         return islice(self._ring, len(self._ring) - missing, None)
 
+    def whole(self, path: str) -> tuple[int, bytes] | None:
+        """Return the revision and the JSON of the branch at `path`, made once a snapshot; None when it has gone."""
+        snapshot = self.snapshot
+        if self._version != snapshot.version:
+            self._version, self._wholes = snapshot.version, {}
+        if path not in self._wholes:
+            body = state_body(snapshot, path)
+            if body is None:
+                return None  # not kept, so strangers cannot make this grow
+            self._wholes[path] = body.revision, encode(body)
+        return self._wholes[path]
+
+    async def turn(self) -> None:
+        """Wait for one's turn: one reader a pass of the event loop.
+
+        A change wakes all readers at once; a thousand of them would hold up every other request until the last one
+        is served.
+        """
+        async with self._turns:
+            pass
+
     async def news(self, revision: int) -> None:
         """Return once there is a newer revision than `revision`, or the feed is closed."""
         while self.snapshot.revision <= revision and not self.is_closed:
@@ -108,11 +142,17 @@ class Feed:
         if revision > self.snapshot.revision:
             return
         while not self.is_closed:
-            seen = self.snapshot
-            node = seen.find(path)
-            if node is None or node.revision > revision:
+            changed = self.revision_of(path)
+            if changed is None or changed > revision:
                 return
-            await self.news(seen.revision)
+            await self.news(self.snapshot.revision)
+            await self.turn()
+
+    def revision_of(self, path: str) -> int | None:
+        """Return the revision that last changed the branch at `path`; None when there is no such node."""
+        # Apart, since a waiting frame that holds a node or a snapshot keeps that whole tree.
+        node = self.snapshot.find(path)
+        return None if node is None else node.revision
 
     def _wake(self) -> None:
         self._news.set()
