@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statusd import Document, Node, Report, Snapshot, SourceInfo, Status
+from statusd.model.assembly import Assembly, Origin, State
 from statusd.model.basis import Basis
+from statusd.model.judging import Thresholds
+from statusd.model.merge import Reading
 from statusd.web.freshness import TOO_MANY, Freshness, wanted_age
 from statusd.web.quality import entity_tag, is_match, quality_fields, revision_tag
 
@@ -62,6 +65,22 @@ def test_what_the_document_says_of_itself_comes_first():
 
 def test_a_document_without_sources_is_as_it_is():
     assert quality(snapshot()) == ("0", "statusd; hit")
+
+
+def test_a_part_that_a_failed_probe_leaves_standing_is_as_old_as_it_is_where_it_is_shown():
+    reports = (Report.ok(), Report.ok(path="readers/r1"))
+    good = Reading(reports=reports, observed_at=NOW - 60, expires_at=NOW - 50)
+    failed = Reading(reports=(Report.down("refused"),), observed_at=NOW - 2, expires_at=NOW + 8)
+    origin = Origin(name="a", plugin="takeoff", backend="takeoff", thresholds=Thresholds(fall=9))
+    for readings, age in (((good, failed), 60), ((good, attrs.evolve(good, observed_at=NOW - 2)), 2)):
+        state = State.first(origin, [Report.unknown("pending")])
+        for reading in readings:
+            state = state.after(reading)
+        found = Snapshot(root=Assembly([state], {}).tree({}), revision=1, version=1, at=NOW)
+        for shown in ("", "sources", "sources/a", "sources/a/readers", "sources/a/readers/r1"):
+            assert quality_fields(found, ["a"], "", NOW, shows=shown)["Age"] == str(age)
+        assert quality_fields(found, ["a"], "", NOW)["Age"] == "2"
+        assert quality_fields(found, ["a"], "", NOW, shows="plugins")["Age"] == "2"
 
 
 def test_an_age_is_never_negative_although_the_clock_was_set_back():

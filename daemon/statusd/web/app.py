@@ -160,7 +160,7 @@ async def _rendered(service: Service, endpoint: Endpoint) -> Response | None:
         fields["ETag"] = rendered.tag
     if endpoint.sources is not None:
         detail = document.detail or detail
-        fields |= quality_fields(service.snapshot(), endpoint.sources, detail, now)
+        fields |= quality_fields(service.snapshot(), endpoint.sources, detail, now, shows=endpoint.shows)
     if 200 <= document.status < 300 and rendered.tag:
         wanted = ", ".join(request.headers.getlist("If-None-Match")) or None
         if is_match(wanted, rendered.tag):

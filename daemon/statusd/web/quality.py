@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import Final
 
@@ -48,7 +48,9 @@ def is_match(field: str | None, tag: str) -> bool:
     return tag.removeprefix("W/") in _ENTITY_TAG.findall(field)
 
 
-def quality_fields(snapshot: Snapshot, sources: Iterable[str], detail: str, now: float) -> dict[str, str]:
+def quality_fields(
+    snapshot: Snapshot, sources: Iterable[str], detail: str, now: float, *, shows: str | None = None
+) -> dict[str, str]:
     """Return the fields that say how old an answer is, for how long it is good, and what stands in for what.
 
     Args:
@@ -56,11 +58,15 @@ def quality_fields(snapshot: Snapshot, sources: Iterable[str], detail: str, now:
         sources: the names of the sources behind it.
         detail: why a default or stale value stands in, as far as that is known; or ``""``.
         now: seconds since 1970.
+        shows: the branch of the tree that it shows, whose nodes may be older than the newest probes; None: none.
     """
     found = [snapshot.find(f"sources/{name}") for name in sources]
     nodes = [node for node in found if node is not None]
     observed = [node.observed_at for node in nodes if node.observed_at is not None]
     expiring = [node.expires_at for node in nodes if node.expires_at is not None]
+    branch = None if shows is None else snapshot.find(shows)
+    if branch is not None:
+        observed += _observed(branch)
     if not detail and nodes and not observed:
         detail = NOT_OBSERVED
     if not detail and any(is_stale(node) for node in nodes):
@@ -75,6 +81,18 @@ def quality_fields(snapshot: Snapshot, sources: Iterable[str], detail: str, now:
         "Cache-Control": "no-cache",
         "Cache-Status": "; ".join(status),
     }
+
+
+def _observed(node: Node) -> Iterator[float]:
+    """Yield when the nodes of a branch were observed; of a source's parts only where they may be older than it.
+
+    They are while `fall` lets them stand although the newest probe failed.
+    """
+    if node.observed_at is not None:
+        yield node.observed_at
+    if node.basis is None or node.basis.tally is not None:
+        for child in node.children.values():
+            yield from _observed(child)
 
 
 def is_stale(node: Node) -> bool:

@@ -53,6 +53,7 @@ class Endpoint:
         render: returns the answer; None: there is none (404).
         sources: names of the sources behind it; None: the answer says nothing about its quality.
         is_on_demand: whether a request can have its sources probed.
+        shows: the branch of the tree that the answer shows with the age of each node, or None.
         branch: the branch whose change a request can wait for, or None.
         is_stream: whether it sends events instead of a document.
     """
@@ -60,6 +61,7 @@ class Endpoint:
     render: Callable[[Ask], Rendered | None] = lambda _ask: None
     sources: tuple[str, ...] | None = None
     is_on_demand: bool = False
+    shows: str | None = None
     branch: str | None = None
     is_stream: bool = False
 
@@ -120,7 +122,9 @@ class Site:
             "/health": health,
             "/healthz": health,
             "/livez": Endpoint(render=lambda ask: _untagged(core.live(ask))),
-            "/": Endpoint(render=partial(_tagged, core.page), sources=self._names, is_on_demand=True),
+            "/": Endpoint(
+                render=partial(_tagged, core.page), sources=self._names, is_on_demand=True, shows=""
+            ),
             "/metrics": Endpoint(render=partial(_tagged, core.metrics), sources=self._names),
             "/openapi.json": Endpoint(render=partial(_tagged, core.openapi), sources=()),
             EVENTS: Endpoint(is_stream=True),
@@ -146,22 +150,27 @@ class Site:
         head, _, branch = path[1:].partition("/")
         if (not branch and path.endswith("/")) or self._snapshot().find(branch) is None:
             return None
+        part = branch if branch.count("/") > 1 else None  # what is below a source may be older than it
         match f"/{head}":
             case "/state":
                 return Endpoint(
                     render=lambda _ask: self._branches.get(branch),
                     sources=self.behind(branch),
                     is_on_demand=True,
+                    shows=branch,
                     branch=branch,
                 )
             case "/explain":
                 render = partial(self._core.explain, branch)
                 return Endpoint(
-                    render=partial(_tagged, render), sources=self.behind(branch), is_on_demand=True
+                    render=partial(_tagged, render),
+                    sources=self.behind(branch),
+                    is_on_demand=True,
+                    shows=part,
                 )
             case "/readyz":
                 render = partial(self._core.ready, branch)
-                return Endpoint(render=partial(_tagged, render), sources=self.behind(branch))
+                return Endpoint(render=partial(_tagged, render), sources=self.behind(branch), shows=part)
         return None
 
     def behind(self, branch: str) -> tuple[str, ...]:
