@@ -54,6 +54,15 @@ async def test_head_has_the_headers_of_get_and_no_body(site, autojump_clock, pat
     assert head == attrs.evolve(got, body=b"")
 
 
+async def test_the_head_of_a_stream_names_no_length_and_ends_at_once(site, autojump_clock):
+    head, after = await site.ask(
+        b"HEAD /events HTTP/1.1" + END + b"GET /health HTTP/1.1" + CLOSE, methods=("HEAD", "GET")
+    )
+    assert (head.status, head.body, after.status) == (200, b"", 200)
+    assert head.headers["content-type"] == "text/event-stream"
+    assert "content-length" not in head.headers
+
+
 @pytest.mark.parametrize("path", [*PATHS, "*"])
 async def test_options_names_the_methods(site, autojump_clock, path):
     [answer] = await site.ask(f"OPTIONS {path} HTTP/1.1".encode() + CLOSE)

@@ -187,7 +187,9 @@ def _streamed(feed: Feed, limits: Limits) -> Response | None:
         return _response(no_such_node(branch))
     fields = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
     if request.method == "HEAD":
-        return Response(b"", 200, fields, content_type=EVENT_STREAM)
+        head = Response(b"", 200, fields, content_type=EVENT_STREAM)
+        del head.headers["Content-Length"]  # a GET sends none: the stream has no end (RFC 9110, section 8.6)
+        return head
     if feed.readers >= limits.streams:
         response = _response(http_problem(503))
         response.headers["Retry-After"] = "10"
