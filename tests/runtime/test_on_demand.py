@@ -288,13 +288,31 @@ async def test_after_long_listening_the_pause_is_short_again_and_its_return_is_t
         raise ProbeError("connection_lost", "It went.")
 
     attempts = await listen(listen_a_while, STEADY * 3 + 8, lambda: heard.append(trio.current_time()))
-    assert heard == attempts
+    assert heard[::2] == attempts
     assert all(later - began < STEADY + 1.4 for began, later in pairwise(attempts))
     texts = [record.getMessage() for record in caplog.records]
     assert [text.partition(" (")[0] for text in texts] == [
         "source x: it cannot listen for changes",
         "source x: it listens for changes again",
     ] * 3
+
+
+async def test_the_end_of_listening_is_news_only_where_it_had_begun(autojump_clock):
+    news = []
+
+    async def listen_a_second(changed):
+        changed()
+        await trio.sleep(1)
+        raise ProbeError("connection_lost", "It went.")
+
+    async def be_refused(_changed):
+        raise ProbeError("refused", "It was refused.")
+
+    began = trio.current_time()
+    await listen(listen_a_second, 1.1, lambda: news.append(trio.current_time() - began))
+    assert news == pytest.approx([0, 1])
+    await listen(be_refused, 60, lambda: news.append(-1))
+    assert len(news) == 2
 
 
 async def test_a_plugin_that_swallows_the_daemons_cancellation_is_not_called_again(autojump_clock):

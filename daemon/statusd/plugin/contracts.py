@@ -55,7 +55,8 @@ class Source:
         """Listen to the upstream for ever, and call `changed` when a probe would find something new.
 
         The supervisor then probes at once; what comes while a probe runs is one further probe. Override it where the
-        upstream can tell; polling goes on beside it. When it raises or returns, it is called again after a pause.
+        upstream can tell; polling goes on beside it. When it raises or returns, it is called again after a pause; where
+        it had called `changed` before, a probe runs too, since the upstream may have gone.
 
         Args:
             changed: cheap; to be called in the event loop's thread, also once listening has begun, since what changed

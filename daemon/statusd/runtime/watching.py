@@ -35,6 +35,7 @@ class Watcher:
     log: SourceLog
     chance: random.Random = attrs.field(factory=random.Random)
     _failure: str = attrs.field(default="", init=False)
+    _has_heard: bool = attrs.field(default=False, init=False)  # since it last began to listen
 
     @staticmethod
     def can_watch(source: Source) -> bool:
@@ -45,8 +46,11 @@ class Watcher:
         """Listen; when that ends, pause and listen again."""
         attempts = 0
         while True:
-            began = trio.current_time()
+            began, self._has_heard = trio.current_time(), False
             await self._listen()
+            if self._has_heard:
+                # The upstream may have gone, and nobody would say so before the next probe is due.
+                self.changed()
             if trio.current_time() - began >= STEADY:
                 attempts = 0
             pause = PAUSES[min(attempts, len(PAUSES) - 1)]
@@ -67,6 +71,7 @@ class Watcher:
             self._note("ended", "its plugin has stopped listening; it is polled, and asked to listen again")
 
     def _heard(self) -> None:
+        self._has_heard = True
         if self._failure:
             self._failure = ""
             self.log.info("it listens for changes again")
