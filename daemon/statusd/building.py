@@ -101,27 +101,7 @@ def build(plan: Plan) -> Daemon:
     views = builder.views()
     sinks = builder.sinks()
     builder.expect_no_mistakes()
-    tracked = [
-        Tracked(
-            info=built.config.info,
-            models=built.config.models,
-            first=built.first,
-            patience=built.patience,
-        )
-        for built in sources
-    ]
-    statements = (_about(configuration), *builder.plugin_nodes.statements())
-    revisions = RevisionFile.under_systemd(plan.environ)
-    hub = Hub(
-        tracked,
-        configuration.models,
-        statements=statements,
-        rules=configuration.rollup,
-        clock=builder.clock,
-        first_revision=revisions.first(builder.clock.now()),
-    )
-    hub.listen(log_transitions)
-    hub.listen(revisions.take)
+    hub = _hub(plan, builder, sources)
     for sink in sinks:
         hub.listen(sink.take)
 
@@ -152,6 +132,32 @@ def build(plan: Plan) -> Daemon:
         refresher=refresher,
         service=build_service(served, hub, stats, pulse, refresher),
     )
+
+
+def _hub(plan: Plan, builder: Builder, sources: Iterable[BuiltSource]) -> Hub:
+    configuration = plan.configuration
+    tracked = [
+        Tracked(
+            info=built.config.info,
+            models=built.config.models,
+            first=built.first,
+            patience=built.patience,
+        )
+        for built in sources
+    ]
+    statements = (_about(configuration), *builder.plugin_nodes.statements())
+    revisions = RevisionFile.under_systemd(plan.environ)
+    hub = Hub(
+        tracked,
+        configuration.models,
+        statements=statements,
+        rules=configuration.rollup,
+        clock=builder.clock,
+        first_revision=revisions.first(builder.clock.now()),
+    )
+    hub.listen(log_transitions)
+    hub.listen(revisions.take)
+    return hub
 
 
 def _about(configuration: Configuration) -> Statement:

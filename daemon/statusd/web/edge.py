@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import h11
 import trio
@@ -22,6 +22,7 @@ from statusd.web.guard import Guard
 from statusd.web.limits import Limits
 from statusd.web.problems import http_problem, phrase
 from statusd.web.target import origin_form, refusal
+from statusd.web.wire import Message, Send, Wire
 
 SUPPORTED: Final = "0.18."
 _REMEDY: Final = f'install a matching one with: pip install "hypercorn=={SUPPORTED}*"'
@@ -37,10 +38,7 @@ except ImportError as error:
         f"hypercorn {version('hypercorn')} is not as statusd expects it: {error.name} differs; {_REMEDY}"
     ) from error
 
-Message: TypeAlias = Any
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Asgi: TypeAlias = Callable[[Any, Callable[[], Awaitable[Any]], Send], Awaitable[None]]
-Address: TypeAlias = tuple[str, int] | None
 
 UNKNOWN: Final = b"UNKNOWN"
 """Stands for a method that is not written in capitals: no such one is served."""
@@ -86,37 +84,6 @@ def verify(installed: str | None = None) -> None:
                 raise StartError(
                     f"hypercorn {installed} is not as statusd expects it: {owner.__name__}.{name} differs; {_REMEDY}"
                 )
-
-
-class Wire(Protocol):
-    """The connection, as the protocol sees it."""
-
-    client: Address
-    server: Address
-
-    async def write(self, data: bytes) -> None:
-        """Send `data`; never raises for a client that is gone or slow, and then ends the connection."""
-        ...
-
-    async def deliver(self, send: Send, message: Message) -> None:
-        """Await ``send(message)`` to its end, although the application may be cancelled meanwhile."""
-        ...
-
-    def busy(self) -> None:
-        """Note that a request's header is complete."""
-        ...
-
-    def endless(self) -> None:
-        """Note that the answer has no end, so that no deadline is to end it."""
-        ...
-
-    def idle(self) -> None:
-        """Note that a request is answered and the next one may come."""
-        ...
-
-    def end(self) -> None:
-        """Note that nothing more will be sent or understood."""
-        ...
 
 
 class Edge:
@@ -294,10 +261,10 @@ class _Requests:
 
 
 def is_event_stream(start: Message) -> bool:
-    """Whether the answer that `start` begins is a stream of Server-Sent Events."""
-    return any(
-        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
-        for name, value in start.get("headers", ())
+    """Whether the answer that `start` begins is a stream of Server-Sent Events; a document of that type has a length."""
+    fields = {name.lower(): value for name, value in start.get("headers", ())}
+    return (
+        fields.get(b"content-type", b"").startswith(b"text/event-stream") and b"content-length" not in fields
     )
 
 

@@ -12,10 +12,11 @@ import attrs
 import trio
 
 from statusd.web.connection import Connection
-from statusd.web.edge import Address, Asgi, Edge, verify
+from statusd.web.edge import Asgi, Edge, verify
 from statusd.web.guard import Guard
 from statusd.web.limits import Limits
 from statusd.web.sockets import Listener
+from statusd.web.wire import Address
 
 log = logging.getLogger("statusd.web")
 

@@ -1,0 +1,42 @@
+"""The border between a connection and the protocol that is spoken on it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias
+
+Message: TypeAlias = Any
+"""Of ASGI."""
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Address: TypeAlias = tuple[str, int] | None
+
+
+class Wire(Protocol):
+    """The connection, as the protocol sees it."""
+
+    client: Address
+    server: Address
+
+    async def write(self, data: bytes) -> None:
+        """Send `data`; never raises for a client that is gone or slow, and then ends the connection."""
+        ...
+
+    async def deliver(self, send: Send, message: Message) -> None:
+        """Await ``send(message)`` to its end, although the application may be cancelled meanwhile."""
+        ...
+
+    def busy(self) -> None:
+        """Note that a request's header is complete."""
+        ...
+
+    def endless(self) -> None:
+        """Note that the answer has no end, so that no deadline is to end it."""
+        ...
+
+    def idle(self) -> None:
+        """Note that a request is answered and the next one may come."""
+        ...
+
+    def end(self) -> None:
+        """Note that nothing more will be sent or understood."""
+        ...
