@@ -15,6 +15,7 @@ from statusd.config.resolve import Configuration, resolve
 from statusd.config.scan import secrets_in
 from statusd.config.settings import Settings, wanted_plugins
 from statusd.model.report import Json, Report
+from statusd.model.stats import Stats
 from statusd.parts import Builder, BuiltSource, Net
 from statusd.plugin.loading import load_plugins
 from statusd.plugin.registry import Catalogue
@@ -24,7 +25,6 @@ from statusd.runtime.pulse import Pulse
 from statusd.runtime.refreshing import Refresher
 from statusd.runtime.revisions import RevisionFile
 from statusd.runtime.sinks import SinkRunner, log_transitions
-from statusd.runtime.stats import Stats
 from statusd.serving import Served, build_service
 from statusd.web.app import Service
 

@@ -10,13 +10,13 @@ import attrs
 
 from statusd import __version__
 from statusd.model.snapshot import Snapshot
+from statusd.model.stats import Stats
 from statusd.model.tree import segment
 from statusd.plugin.context import SourceInfo
 from statusd.plugin.contracts import Document, View
 from statusd.runtime.hub import Hub
 from statusd.runtime.pulse import Pulse
 from statusd.runtime.refreshing import Refresher
-from statusd.runtime.stats import Stats
 from statusd.web.app import Service
 from statusd.web.documents import Documents, Latest, OnViewFailed, Rendered
 from statusd.web.explain import render_explanation
@@ -71,7 +71,7 @@ def build_service(served: Served, hub: Hub, stats: Stats, pulse: Pulse, refreshe
         dropped=served.dropped,
         lag=lambda: pulse.lag,
     )
-    metrics = Metrics(snapshot=snapshot, counts=stats, vitals=vitals)
+    metrics = Metrics(snapshot=snapshot, stats=stats, vitals=vitals)
     site = Site(
         documents,
         _core(served, snapshot, pulse, metrics, openapi=render_openapi(documents.pages.values())),

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from statusd import Node, Snapshot, Status, Transition, segment
 from statusd.model.snapshot import Change
-from statusd.runtime.stats import Stats
+from statusd.model.stats import Stats
 from statusd.web.metrics import Metrics, Vitals
 
 NOW = 1_800_000_000.0

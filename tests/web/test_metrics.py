@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from statusd import Node, Payload, Report, Secret, SourceInfo, Status
+from statusd.model.stats import BUCKETS, Stats
 from statusd.model.tree import find
 from statusd.runtime.hub import Hub, Observation, Tracked, pending
-from statusd.runtime.stats import BUCKETS, Stats
 from statusd.web.exposition import CHEAP, SPARING, TEXT, Exposition, wants_openmetrics
 from statusd.web.exposition import OPENMETRICS as OPENMETRICS_TYPE
 from statusd.web.families import FAMILIES

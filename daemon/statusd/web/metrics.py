@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 from prometheus_client import CollectorRegistry
@@ -12,49 +11,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from statusd.model.snapshot import Snapshot
+from statusd.model.stats import BUCKETS, Stats
 from statusd.model.status import Status
 from statusd.model.tree import Node, join
 from statusd.plugin.contracts import Document
 from statusd.web import families
 from statusd.web.exposition import Exposition
 from statusd.web.usage import usage
-
-
-class Durations(Protocol):
-    """How long the probes of one source took."""
-
-    @property
-    def seconds(self) -> float:
-        """All of them together."""
-        ...
-
-    def cumulative(self) -> Sequence[int]:
-        """Return how many took no longer than each bound, and last how many there were."""
-        ...
-
-
-class Counts(Protocol):
-    """What has been counted since the start."""
-
-    @property
-    def bounds(self) -> Sequence[float]:
-        """Seconds: the bounds of the durations."""
-        ...
-
-    @property
-    def durations(self) -> Mapping[str, Durations]:
-        """Name of a source -> how long its probes took."""
-        ...
-
-    @property
-    def outcomes(self) -> Mapping[tuple[str, str], int]:
-        """(Name of a source, status) -> probes that found it."""
-        ...
-
-    @property
-    def transitions(self) -> Mapping[tuple[str, str], int]:
-        """(Path, status or ``"gone"``) -> changes to it; only of nodes that the configuration names."""
-        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -84,12 +47,12 @@ class Metrics(Collector):
 
     Attributes:
         snapshot: returns the newest snapshot.
-        counts: what has been counted.
+        stats: what has been counted.
         vitals: how the daemon itself does.
     """
 
     snapshot: Callable[[], Snapshot]
-    counts: Counts
+    stats: Stats
     vitals: Vitals
     _exposition: Exposition = attrs.field(init=False)
 
@@ -114,8 +77,8 @@ class Metrics(Collector):
         sources = snapshot.root.children.get("sources")
         yield _node_statuses(nodes)
         yield from _freshness(sources.children if sources is not None else {}, self.vitals.now())
-        yield from _probes(self.counts)
-        yield _transitions(nodes, self.counts.transitions)
+        yield from _probes(self.stats)
+        yield _transitions(nodes, self.stats.transitions)
         yield from _vitals(self.vitals)
         yield from usage()
 
@@ -148,14 +111,14 @@ def _freshness(sources: Mapping[str, Node], now: float) -> Iterator[Metric]:
     yield lifetimes
 
 
-def _probes(counts: Counts) -> Iterator[Metric]:
+def _probes(stats: Stats) -> Iterator[Metric]:
     durations, probes = families.DURATION.histogram(), families.PROBES.counter()
-    bounds = [*(repr(bound) for bound in counts.bounds), "+Inf"]
-    for source, took in counts.durations.items():
+    bounds = [*(repr(bound) for bound in BUCKETS), "+Inf"]
+    for source, took in stats.durations.items():
         durations.add_metric(
             [source], list(zip(bounds, took.cumulative(), strict=True)), sum_value=took.seconds
         )
-    for (source, status), number in counts.outcomes.items():
+    for (source, status), number in stats.outcomes.items():
         probes.add_metric([source, status], number)
     yield durations
     yield probes

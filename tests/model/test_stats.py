@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from statusd import Node, Snapshot, Status, Transition
 from statusd.model.snapshot import Change
-from statusd.runtime.stats import BUCKETS, Durations, Stats, is_configured
+from statusd.model.stats import BUCKETS, Durations, Stats, is_configured
 
 SNAPSHOT = Snapshot(root=Node(status=Status.OK), revision=1, version=1, at=0.0)
 

@@ -45,13 +45,11 @@ class Stats:
     """What has been counted; as large as the configuration makes it, whatever upstreams report.
 
     Attributes:
-        bounds: seconds; see `Durations.cumulative`.
         durations: name of a source -> how long its probes took.
         outcomes: (name of a source, status) -> probes that found it; every status of a source that was ever probed.
         transitions: (path, status or ``"gone"``) -> changes to it; of nodes that the configuration names.
     """
 
-    bounds: Sequence[float] = attrs.field(default=BUCKETS, init=False)
     durations: dict[str, Durations] = attrs.field(factory=dict, init=False)
     outcomes: dict[tuple[str, str], int] = attrs.field(factory=dict, init=False)
     transitions: Counter[tuple[str, str]] = attrs.field(factory=Counter, init=False)
