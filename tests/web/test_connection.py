@@ -111,6 +111,23 @@ async def test_a_client_that_does_not_read_is_given_up(site, autojump_clock):
     assert trio.current_time() - began == LIMITS.send_timeout
 
 
+async def eventful(scope, receive, send):
+    """A document that calls itself a stream, as a view may."""
+    headers = [(b"content-type", b"text/event-stream"), (b"content-length", b"1000000")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"x" * 1_000_000})
+
+
+@pytest.mark.parametrize(("app", "line"), [(eventful, b"GET / HTTP/1.1"), (None, b"HEAD /events HTTP/1.1")])
+async def test_only_a_stream_is_without_deadlines(nursery, autojump_clock, app, line):
+    site = Web.open(nursery, app=app)
+    stream, connection = site.connect(lockstep_stream_pair())
+    await stream.send_all(line + END)
+    began = trio.current_time()
+    await site.ended[connection].wait()
+    assert trio.current_time() - began == LIMITS.send_timeout
+
+
 async def test_a_slow_client_that_keeps_reading_gets_it_all(nursery, autojump_clock):
     site = Web.open(nursery, BigView(context=CONTEXT, size=600_000))
     stream, _ = site.connect(lockstep_stream_pair())

@@ -249,7 +249,7 @@ class _Requests:
             nonlocal is_begun
             if message["type"] == "http.response.start":
                 is_begun = True
-                if is_event_stream(message):
+                if scope["method"] != "HEAD" and is_event_stream(message):
                     self._wire.endless()
             await self._wire.deliver(send, message)
 
