@@ -27,7 +27,7 @@ _DENIED: Final = (
 _MISSING: Final = ("not_found", "There is no socket at {where}: start the server, or correct the path.")
 _EXHAUSTED: Final = (
     "unreachable",
-    "There are no file descriptors or ports left to connect to {where}: raise LimitNOFILE, or probe less.",
+    "There are no file descriptors or ports left to connect to {where}: raise LimitNOFILE, or open fewer.",
 )
 
 _BY_ERRNO: Final = {
