@@ -63,6 +63,24 @@ async def test_the_head_of_a_stream_names_no_length_and_ends_at_once(site, autoj
     assert "content-length" not in head.headers
 
 
+@pytest.mark.parametrize(
+    "query", ["&".join(f"x{n}=1" for n in range(500)), "since=x&wait=x&path=nope", "&;=%&%zz=%ff"]
+)
+@pytest.mark.parametrize("path", ["/health", "/healthz", "/big", "/livez", "/metrics", "/explain", "/"])
+async def test_what_takes_no_query_ignores_it_whatever_it_is(site, autojump_clock, path, query):
+    [answer] = await site.ask(f"GET {path}?{query} HTTP/1.1".encode() + CLOSE)
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("path", ["/state", "/readyz", "/events"])
+async def test_more_parameters_than_anybody_means_are_refused_where_some_are_known(
+    site, autojump_clock, path
+):
+    query = "&".join(f"x{n}=1" for n in range(500))
+    [answer] = await site.ask(f"GET {path}?{query} HTTP/1.1".encode() + CLOSE)
+    assert (answer.status, json.loads(answer.body)["reason"]) == (400, "bad_query")
+
+
 @pytest.mark.parametrize("path", [*PATHS, "*"])
 async def test_options_names_the_methods(site, autojump_clock, path):
     [answer] = await site.ask(f"OPTIONS {path} HTTP/1.1".encode() + CLOSE)

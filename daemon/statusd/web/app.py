@@ -144,7 +144,7 @@ async def _answer(service: Service, limits: Limits) -> Response | None:
 
 async def _rendered(service: Service, endpoint: Endpoint) -> Response | None:
     """Return the document of `endpoint`: waited for and probed for as the request asks, or 304."""
-    query, detail = query_of(request.query_string), ""
+    query, detail = query_of(request.query_string) if endpoint.takes_query else {}, ""
     if endpoint.branch is not None:
         await _wait(service.feed, endpoint.branch, query)
     if endpoint.is_on_demand and endpoint.sources:

@@ -35,7 +35,7 @@ class Ask:
     """What a request says beside its path.
 
     Attributes:
-        query: name -> values.
+        query: name -> values, for an endpoint that takes any.
         accept: the ``Accept`` field; ``""`` when there is none.
         now: seconds since 1970.
     """
@@ -55,6 +55,7 @@ class Endpoint:
         is_on_demand: whether a request can have its sources probed.
         shows: the branch of the tree that the answer shows with the age of each node, or None.
         branch: the branch whose change a request can wait for, or None.
+        takes_query: whether it knows any query parameter; if not, whatever stands there is ignored.
         is_stream: whether it sends events instead of a document.
     """
 
@@ -63,6 +64,7 @@ class Endpoint:
     is_on_demand: bool = False
     shows: str | None = None
     branch: str | None = None
+    takes_query: bool = False
     is_stream: bool = False
 
 
@@ -159,6 +161,7 @@ class Site:
                     is_on_demand=True,
                     shows=branch,
                     branch=branch,
+                    takes_query=True,
                 )
             case "/explain":
                 render = partial(self._core.explain, branch)
@@ -170,7 +173,12 @@ class Site:
                 )
             case "/readyz":
                 render = partial(self._core.ready, branch)
-                return Endpoint(render=partial(_tagged, render), sources=self.behind(branch), shows=part)
+                return Endpoint(
+                    render=partial(_tagged, render),
+                    sources=self.behind(branch),
+                    shows=part,
+                    takes_query=True,
+                )
         return None
 
     def behind(self, branch: str) -> tuple[str, ...]:
