@@ -48,8 +48,15 @@ def candidate(source, status="ok", **rest):
 
 json_facts = st.dictionaries(st.text(max_size=6), json_values, max_size=3)
 instants = st.none() | st.floats(1e9, 2e9)
-nodes = st.deferred(
-    lambda: st.builds(
+segments = st.text(min_size=1, max_size=4).map(segment) | st.sampled_from(
+    ["0", "10", "9", "__proto__", "%FF"]
+)
+
+
+def nodes(depth):
+    """Nodes with up to `depth` levels below them; bounded, since a failing example is to be read."""
+    below = st.dictionaries(segments, nodes(depth - 1), max_size=2) if depth else st.just({})
+    return st.builds(
         Node,
         status=statuses,
         reason=st.sampled_from(["ok", "refused", "not_configured"]),
@@ -61,12 +68,10 @@ nodes = st.deferred(
         since=st.floats(1e9, 2e9),
         rule=st.sampled_from(["", "worst", "at_least(2)"]),
         decided_by=st.lists(segments, max_size=7).map(tuple),
-        children=st.dictionaries(segments, nodes, max_size=2),
+        children=below,
     )
-)
-segments = st.text(min_size=1, max_size=4).map(segment) | st.sampled_from(
-    ["0", "10", "9", "__proto__", "%FF"]
-)
+
+
 roots = st.builds(
     lambda status, models, sources, daemon: Node(
         status=status,
@@ -78,5 +83,5 @@ roots = st.builds(
         },
     ),
     statuses,
-    *[st.dictionaries(segments, nodes, max_size=3)] * 3,
+    *[st.dictionaries(segments, nodes(2), max_size=3)] * 3,
 )
