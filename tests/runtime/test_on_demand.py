@@ -117,6 +117,29 @@ async def test_nobody_waits_longer_than_a_probe_may_take(start, autojump_clock):
     assert trio.current_time() - asked == pytest.approx(prober.timeout + MERGE)
 
 
+async def test_when_probing_ends_nobody_waits_for_it_any_more(nursery, autojump_clock):
+    prober = Prober(takes=100, timeout=1000)
+    send, _receive = trio.open_memory_channel(10)
+    supervisor = Supervisor(prober=prober, schedule=Schedule(interval=10, timeout=1000, ttl=1), inbox=send)
+    ended = []
+
+    async def ask():
+        await supervisor.probe_now()
+        ended.append(trio.current_time())
+
+    with trio.move_on_after(5):
+        async with trio.open_nursery() as daemon:
+            await daemon.start(supervisor.run)
+            await trio.sleep(1)
+            nursery.start_soon(ask)
+            supervisor._turn.began = trio.current_time()
+            nursery.start_soon(ask)
+    stopped = trio.current_time()
+    await wait_all_tasks_blocked()
+    await ask()
+    assert ended == [stopped] * 3
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0, 0.7), max_size=60), st.sampled_from([0.3, 1.0]), st.floats(0.001, 0.4))
 def test_nobody_raises_the_rate_above_the_floor(pauses, floor, takes):

@@ -74,28 +74,35 @@ class Supervisor:
     _asked: float = attrs.field(default=float("-inf"), init=False)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        """Probe for ever."""
-        first = due = self.schedule.first_due(trio.current_time())
+        """Probe for ever; whoever waits for a probe when that ends is let go."""
         task_status.started()
-        async with self.inbox:
-            while True:
-                await self._until(due)
-                began = trio.current_time()
-                reports, took = await self._probe()
-                now = trio.current_time()
-                if self.has_reported.is_set():
-                    # One that ran early takes the place of the one that was due.
-                    due = self.schedule.next_due(min(due, began), now, self.chance)
-                else:
-                    due = self.schedule.second_due(first, now, self.chance)
-                lifetime = self.schedule.lifetime(due, now)
-                await self.inbox.send(
-                    Observation(source=self.prober.name, reports=reports, lifetime=lifetime)
-                )
-                if self.stats is not None:
-                    self.stats.note(self.prober.name, own_report(reports).status, took)
-                self.has_reported.set()
-                self._end_turn()
+        try:
+            async with self.inbox:
+                await self._probe_for_ever()
+        finally:
+            self._next.is_asked_for = True
+            for turn in (self._turn, self._next):
+                if turn is not None:
+                    turn.done.set()
+
+    async def _probe_for_ever(self) -> NoReturn:
+        first = due = self.schedule.first_due(trio.current_time())
+        while True:
+            await self._until(due)
+            began = trio.current_time()
+            reports, took = await self._probe()
+            now = trio.current_time()
+            if self.has_reported.is_set():
+                # One that ran early takes the place of the one that was due.
+                due = self.schedule.next_due(min(due, began), now, self.chance)
+            else:
+                due = self.schedule.second_due(first, now, self.chance)
+            lifetime = self.schedule.lifetime(due, now)
+            await self.inbox.send(Observation(source=self.prober.name, reports=reports, lifetime=lifetime))
+            if self.stats is not None:
+                self.stats.note(self.prober.name, own_report(reports).status, took)
+            self.has_reported.set()
+            self._end_turn()
 
     def changed(self) -> None:
         """Probe soon: the upstream says that there is something new; what comes meanwhile is one further probe."""
