@@ -4,6 +4,8 @@ import json
 
 import attrs
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
 from statusd import Document, Node, Status, View
 from statusd.web.app import create_app
@@ -52,6 +54,23 @@ async def test_head_has_the_headers_of_get_and_no_body(site, autojump_clock, pat
     )
     got, head = (attrs.evolve(answer, headers={**answer.headers, "date": ""}) for answer in answers)
     assert head == attrs.evolve(got, body=b"")
+
+
+async def test_streams_that_are_asked_for_all_at_once_are_bounded_too_and_places_come_back(
+    nursery, autojump_clock
+):
+    web = Web.open(nursery, streams=3)
+    for _ in range(2):
+        clients = [web.connect() for _ in range(10)]
+        async with trio.open_nursery() as asking:
+            for client, _ in clients:
+                asking.start_soon(client.send_all, b"GET /events HTTP/1.1" + END)
+        await wait_all_tasks_blocked()
+        answers = [(await client.receive_some()).partition(b"\r\n")[0] for client, _ in clients]
+        assert sorted(answers) == [b"HTTP/1.1 200 OK"] * 3 + [b"HTTP/1.1 503 Service Unavailable"] * 7
+        for client, connection in clients:
+            await client.aclose()
+            await web.ended[connection].wait()
 
 
 async def test_the_head_of_a_stream_names_no_length_and_ends_at_once(site, autojump_clock):

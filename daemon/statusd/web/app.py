@@ -32,6 +32,8 @@ ALLOW: Final = ", ".join(METHODS)
 EVENT_STREAM: Final = "text/event-stream"
 MOST_WAIT: Final = 60.0
 """Seconds that a long poll waits at most."""
+STREAM: Final = "statusd.stream"
+"""Marks the scope of a request that has one of the places for event streams."""
 
 GONE: Final[type[Exception]] = getattr(base, "ClientDisconnectedError", trio.BrokenResourceError)
 """What Quart raises from 0.23 on when the client has left."""
@@ -41,6 +43,8 @@ class App(QuartTrio):
     """Quart, with its log lines in the daemon's log."""
 
     guard: Guard
+    streams: int = 0
+    """Event streams that have a place, from before their answer begins: many may ask before the first one is sent."""
 
     def log_exception(self, *about: Any) -> None:
         """Log a failed request, in place of Quart's own log with its own format and thread.
@@ -58,6 +62,8 @@ class App(QuartTrio):
             await super().asgi_app(scope, receive, send)
         except* GONE:
             pass
+        finally:
+            self.streams -= scope.get(STREAM, 0)
 
     def create_url_adapter(self, request: base.BaseRequestWebsocket | None) -> MapAdapter | None:
         """Bind the URL map without the ``Host``: no route depends on it, and Quart fails on many valid ones."""
@@ -106,7 +112,7 @@ def create_app(service: Service, limits: Limits | None = None) -> QuartTrio:
     async def answer_document() -> Response | None:
         # Read to its end or its limit first: what is unread would be taken for the next request, or reset the answer.
         await request.get_data(cache=False)
-        return await _answer(service, limits)
+        return await _answer(app, service, limits)
 
     @app.errorhandler(HTTPException)
     async def answer_problem(error: HTTPException) -> Response:
@@ -120,7 +126,7 @@ def create_app(service: Service, limits: Limits | None = None) -> QuartTrio:
     return app
 
 
-async def _answer(service: Service, limits: Limits) -> Response | None:
+async def _answer(app: App, service: Service, limits: Limits) -> Response | None:
     """Return the answer for the current request; None leaves it to the routes, and so to 404."""
     path = request.scope["raw_path"].decode("ascii")
     if path == "*":  # asks about the server itself (RFC 9110, section 9.3.7)
@@ -136,7 +142,7 @@ async def _answer(service: Service, limits: Limits) -> Response | None:
         return response
     try:
         if endpoint.is_stream:
-            return _streamed(service.feed, limits)
+            return _streamed(app, service.feed, limits)
         return await _rendered(service, endpoint)
     except QueryError as error:
         return _response(error.problem)
@@ -179,7 +185,7 @@ async def _wait(feed: Feed, branch: str, query: Query) -> None:
             await feed.change_of(branch, since)
 
 
-def _streamed(feed: Feed, limits: Limits) -> Response | None:
+def _streamed(app: App, feed: Feed, limits: Limits) -> Response | None:
     """Return the stream of events for the current request."""
     branch = branch_in(query_of(request.query_string), "path")
     last_id = last_event_id(request.headers.get("Last-Event-ID"))
@@ -190,10 +196,13 @@ def _streamed(feed: Feed, limits: Limits) -> Response | None:
         head = Response(b"", 200, fields, content_type=EVENT_STREAM)
         del head.headers["Content-Length"]  # a GET sends none: the stream has no end (RFC 9110, section 8.6)
         return head
-    if feed.readers >= limits.streams:
+    if app.streams >= limits.streams:
         response = _response(http_problem(503))
         response.headers["Retry-After"] = "10"
         return response
+    app.streams += 1
+    scope: Any = request.scope  # a dict, into which more may be put than its type has
+    scope[STREAM] = 1  # given back when the request ends, whether the stream ever began or not
     return Response(event_stream(feed, branch, last_id), 200, fields, content_type=EVENT_STREAM)
 
 
