@@ -265,7 +265,7 @@ def _with_daemon(options: argparse.Namespace, command: Callable[[Where], int]) -
         return command(find_daemon(options.url, options.config, os.environ))
     except ClientError as error:
         print(f"statusd: {error}", file=sys.stderr)
-        return 1
+        return 2 if error.reason == "bad_address" and options.url is not None else 1
 
 
 def _quiet_logging() -> Redactor:

@@ -235,7 +235,7 @@ async def test_a_daemon_that_is_not_there_is_a_fault_with_a_remedy(command, tmp_
         (("explain",), 2),
         (("show", "a", "b"), 2),
         (("show", "--config", "/nowhere.toml"), 78),
-        (("show", "--url", "x"), 1),
+        (("show", "--url", "x"), 2),
     ],
 )
 async def test_exit_codes(arguments, code):

@@ -53,6 +53,10 @@ def test_before_any_reading_the_age_is_0_and_says_so():
     assert quality(snapshot(a=source()), "a") == ("0", "statusd; hit; detail=not_observed")
 
 
+def test_what_is_off_is_shown_as_it_is():
+    assert quality(snapshot(a=Node(status=Status.OFF, reason="not_configured")), "a") == ("0", "statusd; hit")
+
+
 def test_a_reading_past_its_lifetime_has_a_negative_ttl_and_is_marked():
     found = snapshot(a=source(NOW - 20, NOW - 4.5, reason="stale"), b=source(NOW, NOW + 8))
     assert quality(found, "a", "b") == ("20", "statusd; hit; ttl=-5; detail=stale")

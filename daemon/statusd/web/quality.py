@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Final
 
 from statusd.model.snapshot import Snapshot
+from statusd.model.status import Status
 from statusd.model.tree import Node
 from statusd.plugin.contracts import Document
 
@@ -67,7 +68,7 @@ def quality_fields(
     branch = None if shows is None else snapshot.find(shows)
     if branch is not None:
         observed += _observed(branch)
-    if not detail and nodes and not observed:
+    if not detail and not observed and any(node.status is not Status.OFF for node in nodes):
         detail = NOT_OBSERVED
     if not detail and any(is_stale(node) for node in nodes):
         detail = STALE
