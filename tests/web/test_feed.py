@@ -346,3 +346,20 @@ def test_what_was_never_an_id_of_ours_is_none(text):
 
 def test_an_id_is_a_decimal_number():
     assert last_event_id(" 1795303629794271 ") == 1795303629794271
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_a_reader_of_a_quiet_branch_is_told_its_next_change_and_not_disturbed_before():
+    pieces = []
+    async with growing(changes=3) as (hub, feed, say, nursery):
+        await say(Report.ok(), Report.ok(path="quiet"), Report.ok(path="loud"))
+        nursery.start_soon(read, feed, "sources/a/quiet", pieces)
+        await wait_all_tasks_blocked()
+        before = len(pieces)
+        for number in range(10):
+            await say(Report.ok(), Report.ok(path="quiet"), Report.ok(path="loud", facts={"number": number}))
+        await wait_all_tasks_blocked()
+        assert len(pieces) == before
+        await say(Report.ok(), Report.ok(path="quiet", message="now"), Report.ok(path="loud"))
+        await wait_all_tasks_blocked()
+        assert pieces[before].startswith(b"id: %d\nevent: change\n" % hub.snapshot.revision)

@@ -35,8 +35,8 @@ async def event_stream(feed: Feed, path: str, last_id: int | None) -> AsyncItera
     try:
         yield RETRY
         seen = resumed(feed, path, last_id)
+        await feed.turn()
         while not feed.is_closed:
-            await feed.turn()
             parts, seen = _next_parts(feed, path, seen)
             for piece in _pieces(parts):
                 yield piece
@@ -45,9 +45,10 @@ async def event_stream(feed: Feed, path: str, last_id: int | None) -> AsyncItera
                 continue
             silent = True
             with trio.move_on_after(HEARTBEAT):
-                await feed.news(seen)
+                seen = await feed.news(path)
                 silent = False
             if silent:
+                await feed.turn()
                 yield BEAT
     finally:
         feed.readers -= 1

@@ -8,10 +8,10 @@ from itertools import islice
 from typing import Final
 
 import attrs
-import trio
 
 from statusd.model.snapshot import Change, Snapshot
 from statusd.web.bodies import changed_node, encode, state_body
+from statusd.web.waiting import Waiting
 
 CHANGES: Final = 1024
 """Revisions that are kept."""
@@ -71,8 +71,7 @@ class Feed:
         self._most_size = size
         self._ring: deque[Entry] = deque()
         self._size = 0
-        self._news = trio.Event()
-        self._turns = trio.Lock()
+        self._waiting = Waiting()
         self._version: int | None = None
         self._wholes: dict[str, tuple[int, bytes]] = {}
 
@@ -88,12 +87,12 @@ class Feed:
         self._size += entry.size
         while len(self._ring) > self._most_changes or self._size > self._most_size:
             self._size -= self._ring.popleft().size
-        self._wake()
+        self._waiting.changed(entry.nodes, entry.revision)
 
     def close(self) -> None:
         """Let every reader end."""
         self.is_closed = True
-        self._wake()
+        self._waiting.end(self.snapshot.revision)
 
     def after(self, revision: int) -> Iterator[Entry] | None:
         """Return what changed after `revision`, oldest first; None when that is not known any more, or was never.
@@ -119,18 +118,16 @@ class Feed:
         return self._wholes[path]
 
     async def turn(self) -> None:
-        """Wait for one's turn: one reader a pass of the event loop.
+        """Return when it is this reader's turn to send something."""
+        await self._waiting.turn()
 
-        A change wakes all readers at once; a thousand of them would hold up every other request until the last one
-        is served.
+    async def news(self, path: str) -> int:
+        """Return once the branch at `path` has changed from now on, or the feed is closed.
+
+        Returns:
+            the last revision up to which it had not.
         """
-        async with self._turns:
-            pass
-
-    async def news(self, revision: int) -> None:
-        """Return once there is a newer revision than `revision`, or the feed is closed."""
-        while self.snapshot.revision <= revision and not self.is_closed:
-            await self._news.wait()
+        return await self._waiting.change(path)
 
     async def change_of(self, path: str, revision: int) -> None:
         """Return once the branch at `path` has changed since `revision`; at once when nobody can tell.
@@ -145,15 +142,10 @@ class Feed:
             changed = self.revision_of(path)
             if changed is None or changed > revision:
                 return
-            await self.news(self.snapshot.revision)
-            await self.turn()
+            await self.news(path)
 
     def revision_of(self, path: str) -> int | None:
         """Return the revision that last changed the branch at `path`; None when there is no such node."""
         # Apart, since a waiting frame that holds a node or a snapshot keeps that whole tree.
         node = self.snapshot.find(path)
         return None if node is None else node.revision
-
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = trio.Event()
