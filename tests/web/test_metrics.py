@@ -1,4 +1,5 @@
 import re
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -273,6 +274,17 @@ def test_the_format_is_what_the_client_prefers(accept, is_openmetrics):
 def test_no_accept_is_an_error(accept):
     assert wants_openmetrics(accept) in {True, False}
     assert wants_openmetrics("application/openmetrics-text;" + accept) in {True, False}
+
+
+@pytest.mark.parametrize(
+    "piece", [",", "a,", ";", "a;q=1,", "*/*,", "*/*;", "application/openmetrics-text;a,"]
+)
+def test_no_accept_takes_long(piece):
+    field = piece * (24_000 // len(piece))  # as long as a header gets
+    began = time.process_time()
+    for _ in range(20):
+        wants_openmetrics(field)
+    assert time.process_time() - began < 0.3
 
 
 @attrs.define

@@ -25,6 +25,9 @@ CHEAP: Final = 0.025
 SPARING: Final = 20
 """A document that cost more is kept for so many times what it cost."""
 
+MOST_TYPES: Final = 100
+"""Media types of one ``Accept`` that are looked at; nobody names more."""
+
 _MEDIA_TYPE: Final = "application/openmetrics-text"
 _VERSIONS: Final = frozenset({"1.0.0", "0.0.1"})  # the draft's clients read the first version
 _WEIGHT: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")  # RFC 9110, section 12.4.2
@@ -80,7 +83,7 @@ def wants_openmetrics(accept: str) -> bool:
     claims whatever version is asked for, and raises on one that is no number.
     """
     weights: dict[str, float] = {}
-    for entry in accept.split(","):
+    for entry in accept.split(",", MOST_TYPES)[:MOST_TYPES]:
         media_type, *rest = (part.strip().lower() for part in entry.split(";"))
         parameters = {
             name.strip(): value.strip().strip('"') for name, _, value in (p.partition("=") for p in rest)
