@@ -103,9 +103,11 @@ def _first_things_first(findings: list[_Finding]) -> list[_Finding]:
 
 def _each_once(findings: Sequence[_Finding]) -> Iterator[_Finding]:
     """Yield one finding a path, one that hinders rather than one that does not."""
-    hindering = {one.path: one for one in findings if one.hindrance}
-    for path in dict.fromkeys(one.path for one in findings):
-        yield hindering.get(path) or next(one for one in findings if one.path == path)
+    each: dict[str, _Finding] = {}
+    for one in findings:
+        if one.hindrance or one.path not in each:
+            each[one.path] = one
+    yield from each.values()
 
 
 def _sources(snapshot: Snapshot, excluding: _Excluding) -> Iterator[_Finding]:
