@@ -7,9 +7,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from statusd import Document, Node, Status, View
+from statusd import Document, Node, SourceInfo, Status, View
 from statusd.web.app import create_app
-from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, Web, service, snapshot
+from statusd.web.limits import Limits
+from tests.web.client import CLOSE, CONTEXT, END, HOST, NOW, BigView, Web, service, snapshot
 
 
 @attrs.frozen(kw_only=True)
@@ -264,3 +265,18 @@ def assert_problem(answer, reason):
     assert body["status"] == answer.status
     assert body["title"] == answer.phrase
     assert body["reason"] == reason
+
+
+async def test_a_probe_that_outlasts_a_request_does_not_cost_the_answer(nursery, autojump_clock):
+    async def refresh(_):
+        await trio.sleep(3_600)  # as long as a source's timeout may be
+
+    info = SourceInfo(name="a", plugin="p", backend="b")
+    wing = Node(status=Status.OK, children={"a": Node(status=Status.OK, observed_at=NOW)})
+    root = Node(status=Status.OK, children={"sources": wing})
+    served = service(hub=lambda: snapshot(root), sources=(info,), refresh=refresh)
+    site = Web.open(nursery, app=create_app(served))
+    path = b"GET /state?since=7&wait=60 HTTP/1.1"
+    [answer] = await site.ask(path + HOST + b"Cache-Control: no-cache\r\nConnection: close\r\n\r\n")
+    assert answer.status == 200
+    assert trio.current_time() < Limits().request_timeout

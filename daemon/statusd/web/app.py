@@ -143,19 +143,26 @@ async def _answer(app: App, service: Service, limits: Limits) -> Response | None
     try:
         if endpoint.is_stream:
             return _streamed(app, service.feed, limits)
-        return await _rendered(service, endpoint)
+        return await _rendered(service, endpoint, limits.waiting)
     except QueryError as error:
         return _response(error.problem)
 
 
-async def _rendered(service: Service, endpoint: Endpoint) -> Response | None:
-    """Return the document of `endpoint`: waited for and probed for as the request asks, or 304."""
+async def _rendered(service: Service, endpoint: Endpoint, patience: float) -> Response | None:
+    """Return the document of `endpoint`: waited for and probed for as the request asks, or 304.
+
+    Args:
+        service: what is served.
+        endpoint: what was asked for.
+        patience: seconds after which the answer shows what is there, whatever it waits for.
+    """
     query, detail = query_of(request.query_string) if endpoint.takes_query else {}, ""
-    if endpoint.branch is not None:
-        await _wait(service.feed, endpoint.branch, query)
-    if endpoint.is_on_demand and endpoint.sources:
-        control = ", ".join(request.headers.getlist("Cache-Control"))
-        detail = await service.freshness.serve(endpoint.sources, control, service.now())
+    with trio.move_on_after(patience):
+        if endpoint.branch is not None:
+            await _wait(service.feed, endpoint.branch, query)
+        if endpoint.is_on_demand and endpoint.sources:
+            control = ", ".join(request.headers.getlist("Cache-Control"))
+            detail = await service.freshness.serve(endpoint.sources, control, service.now())
     now = service.now()
     ask = Ask(query=query, accept=", ".join(request.headers.getlist("Accept")), now=now)
     rendered = endpoint.render(ask)

@@ -45,3 +45,8 @@ class Limits:
     requests: int = 100_000
     streams: int = attrs.field(factory=lambda: half_of_descriptors() // 2)
     connections: int = attrs.field(factory=half_of_descriptors)
+
+    @property
+    def waiting(self) -> float:
+        """Seconds that an answer may wait for news and for probes, so that it is sent before its time is over."""
+        return max(0.0, self.request_timeout - self.body_timeout - self.send_timeout)
