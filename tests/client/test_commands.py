@@ -64,6 +64,21 @@ def test_columns_hold_with_wide_characters_and_long_names():
 
 
 @pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (80, "  flashtalk_of_host_a  down      refused"),
+        (34, "  flashtalk_…  down      refused"),
+        (20, "  flash…  down      refused"),
+    ],
+)
+def test_on_a_narrow_screen_names_are_cut_and_the_status_is_seen(columns, expected):
+    tree = node(flashtalk_of_host_a={**node("down"), "reason": "refused"})
+    [_, line] = tree_lines(tree, "", NOW, time_of="since", columns=columns)
+    assert line.text == expected
+    assert "down" in line.painted(columns=columns)
+
+
+@pytest.mark.parametrize(
     ("seconds", "words"),
     [(-5, "0.0 s"), (0.44, "0.4 s"), (9.96, "10 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min"),
      (7200, "2 h"), (172799, "48 h"), (172800, "2 d"), (1e12, "11574074 d")],
@@ -171,7 +186,7 @@ def test_nothing_in_a_tree_or_explanation_can_steer_the_terminal():
     for text in (
         show.as_text(state(evil_tree()), is_coloured=False),
         explain.as_text(evil, is_coloured=False),
-        *(line.text for line in screen._lines()),
+        *(line.text for line in screen._lines(200)),
         out.getvalue(),
         json.dumps(show.as_json(state(evil_tree()))),
     ):
@@ -216,7 +231,7 @@ def test_a_status_that_is_cut_loses_its_colour_and_leaves_no_half_of_a_code():
 
 @given(TREES, st.integers(1, 200), st.integers(1, 60))
 def test_a_frame_fits_any_screen(tree, columns, rows):
-    lines = fitted(tree_lines(tree, "", NOW, time_of="since"), rows)
+    lines = fitted(tree_lines(tree, "", NOW, time_of="since", columns=columns), rows)
     assert len(lines) <= rows
     assert all(width(line.painted(columns=columns)) <= columns for line in lines)
 

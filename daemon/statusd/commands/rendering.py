@@ -17,6 +17,8 @@ _COLOURS: Final = {"ok": "32", "degraded": "33", "unknown": "35", "down": "31", 
 _NAME_WIDTH: Final = 40
 _REASON_WIDTH: Final = 24
 """Columns that a name or reason is given at most before the others move to the right."""
+_LEAST_NAME_WIDTH: Final = 8
+"""Columns that a name keeps on a narrow screen, where it is cut so that the status, reason and time are seen."""
 _INDENT: Final = "  "
 _STATUS_WIDTH: Final = 8
 _DEPTH: Final = 20
@@ -56,7 +58,9 @@ class _Row:
     message: str
 
 
-def tree_lines(node: Mapping[str, Any], path: str, now: float, *, time_of: str) -> list[Line]:
+def tree_lines(
+    node: Mapping[str, Any], path: str, now: float, *, time_of: str, columns: int | None = None
+) -> list[Line]:
     """Return a branch as aligned lines: name, status, reason, time, message.
 
     Args:
@@ -64,14 +68,18 @@ def tree_lines(node: Mapping[str, Any], path: str, now: float, *, time_of: str) 
         path: of `node`.
         now: seconds since 1970.
         time_of: the instant whose distance is shown: ``observed_at`` or ``since``.
+        columns: of a narrow screen, for which long names are cut; None = as many as it takes.
     """
     rows = list(_rows(node, path or "/", 0, now, time_of))
     names = min(max(width(row.name) for row in rows), _NAME_WIDTH)
     reasons = min(max(width(row.reason) for row in rows), _REASON_WIDTH)
     times = max(len(row.time) for row in rows)
+    if columns is not None:
+        room = columns - (len(_INDENT) * 3 + _STATUS_WIDTH + reasons + times)
+        names = max(min(names, room), min(names, _LEAST_NAME_WIDTH))
     lines = []
     for row in rows:
-        start = _padded(row.name, names) + _INDENT
+        start = _padded(row.name if columns is None else cut(row.name, names), names) + _INDENT
         status = _padded(row.status, _STATUS_WIDTH)
         rest = f"{_padded(row.reason, reasons)}  {row.time:>{times}}  {row.message}"
         lines.append(Line(f"{start}{status}  {rest}".rstrip(), row.status, len(start)))

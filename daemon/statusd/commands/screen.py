@@ -75,20 +75,22 @@ class Screen:
 
     def _draw(self) -> None:
         columns, rows = self._size()
-        lines = fitted(self._lines(), rows)
         # The last column stays empty: erasing the rest of a full line would take its last character.
-        painted = [line.painted(columns=columns - 1, is_coloured=self._is_coloured) for line in lines]
+        columns -= 1
+        lines = fitted(self._lines(columns), rows)
+        painted = [line.painted(columns=columns, is_coloured=self._is_coloured) for line in lines]
         frame = _HOME + "\n".join(text + _CLEAR_LINE for text in painted) + _CLEAR_BELOW
         self._write(frame if self._is_entered else _ENTER + frame)
         self._is_entered = True
 
-    def _lines(self) -> list[Line]:
+    def _lines(self, columns: int) -> list[Line]:
         mirror = self._mirror
         state = f"disconnected, trying again: {word(self._lost)}" if self._lost else "live"
         title = Line(f"{word(self._title)}  revision {mirror.revision}  {state}")
         if mirror.node is None:
             return [title, Line(""), Line(f"{word(mirror.path) or '/'} is not there any more")]
-        return [title, Line(""), *tree_lines(mirror.node, mirror.path, time.time(), time_of="since")]
+        tree = tree_lines(mirror.node, mirror.path, time.time(), time_of="since", columns=columns)
+        return [title, Line(""), *tree]
 
     def _size(self) -> tuple[int, int]:
         try:
