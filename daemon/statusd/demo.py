@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
+import shutil
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -27,8 +31,18 @@ from statusd.systemd.journal import configure_logging
 from statusd.testing.redis_binary import find_server
 
 ORIGIN: Final = "the demo's configuration"
-PATHS: Final = ("/health", "/models", "/queue/status", "/status", "/status/inference_public", "/state")
+PATHS: Final = (
+    "/health",
+    "/models",
+    "/queue/status",
+    "/status",
+    "/status/inference_public",
+    "/state",
+    "/readyz?verbose",
+)
 """What the demo suggests to ask."""
+COMMANDS: Final = ("watch", "explain models/flashhead")
+"""What the demo suggests to run in another terminal."""
 LINES: Final = 1000
 """Lines that wait for the terminal."""
 
@@ -117,8 +131,15 @@ class Narrator:
     def introduce(self, addresses: Sequence[str]) -> None:
         """Say where to look."""
         self._say("statusd runs against a Takeoff, an OmniRT, a FlashHead, a llama.cpp and a Redis server.")
-        self._say("Redis is real, the others are simulated, and all of them change every few seconds. Ask:")
+        self._say("Redis is real, the others are simulated, and all of them change every few seconds.")
         for address in addresses:
+            reachable = askable(address)
+            if not address.startswith("unix:"):
+                self._say(f"Open {reachable}/ in a browser. Or ask:")
+            else:
+                self._say("Ask:")
+            for command in COMMANDS:
+                self._say(f"  {program()} {command} --url {reachable}")
             for path in PATHS:
                 self._say(f"  {curl(address, path)}")
         self._say("Ctrl-C ends it. What happens upstream, and below it what statusd makes of it:")
@@ -149,13 +170,26 @@ class Narrator:
             self._lines.send_nowait(line)
 
 
+def askable(address: str) -> str:
+    """Return where to ask at an address as the daemon names it: that of listening everywhere is none for asking."""
+    return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
 def curl(address: str, path: str) -> str:
     """Return the command that asks for `path` at an address as the daemon names it."""
     if address.startswith("unix:"):
-        return f"curl -s --unix-socket {address.removeprefix('unix:')} http://localhost{path}"
-    # An address for listening everywhere is none for asking.
-    reachable = address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-    return f"curl -s {reachable}{path}"
+        return (
+            f"curl -s --unix-socket {address.removeprefix('unix:')} {shlex.quote(f'http://localhost{path}')}"
+        )
+    return f"curl -s {shlex.quote(f'{askable(address)}{path}')}"
+
+
+def program() -> str:
+    """Return how a shell in this directory calls `statusd`: by its path where it is not the one that PATH finds."""
+    own = Path(sys.executable).with_name("statusd")
+    if not own.exists() or shutil.which("statusd") == str(own):
+        return "statusd"
+    return shlex.quote(str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own))
 
 
 async def _run_daemon_and_story(

@@ -20,7 +20,7 @@ import trio
 from trio.testing import MockClock
 
 import statusd.demo
-from statusd.demo import Narrator, curl, demo_text, run_demo
+from statusd.demo import Narrator, curl, demo_text, program, run_demo
 from statusd.demo_story import STORY
 from statusd.errors import StartError
 from statusd.testing.redis_binary import find_server
@@ -44,7 +44,7 @@ async def get(address, path):
         await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         answer = b"".join([bytes(piece) async for piece in stream])
     head, _, body = answer.partition(b"\r\n\r\n")
-    return int(head.split()[1]), json.loads(body)
+    return int(head.split()[1]), json.loads(body) if b"json" in head else body.decode()
 
 
 def model(name, *, connected, reason):
@@ -66,6 +66,18 @@ def source(name, status, reason):
         return (node["status"], node["reason"]) == (status, reason)
 
     return holds
+
+
+def branch(name, status, reason):
+    def holds(answers):
+        node = answers["/state"][1]["node"]["children"][name]
+        return (node["status"], node["reason"]) == (status, reason)
+
+    return holds
+
+
+def ready(code):
+    return lambda answers: answers["/readyz"][0] == code
 
 
 def readers(**states):
@@ -107,6 +119,8 @@ EXPECTED = [
         model("musetalk", connected=True, reason="omnirt"),
         model("wav2lip", connected=False, reason="omnirt_unavailable"),
         model("tiny-llama-q4.gguf", connected=False, reason="http_unavailable"),
+        ready(200),
+        branch("models", "ok", "ok"),
     ],
     [model("tiny-llama-q4.gguf", connected=True, reason="http"), source("llama", "ok", "ok")],
     [queue(occupied=True, size=3)],
@@ -122,7 +136,11 @@ EXPECTED = [
     [readers(generate_1="live", embed_1="live")],
     [model("musetalk", connected=True, reason="omnirt")],
     [queue(occupied=False, size=0), source("queue", "down", "refused")],
-    [unavailable, source("inference", "down", "unavailable")],
+    [
+        unavailable,
+        source("inference", "down", "unavailable"),
+        source("inference_public", "unknown", "parent_down"),
+    ],
     [queue(occupied=True, size=1), source("queue", "ok", "ok")],
     [readers(generate_1="live", embed_1="live"), source("inference", "ok", "ok")],
     [
@@ -131,10 +149,12 @@ EXPECTED = [
         source("llama", "down", "loading"),
         model("flashtalk", connected=False, reason="omnirt_unavailable"),
         queue(occupied=False, size=0),
+        ready(503),
+        branch("models", "down", "not_connected"),
     ],
 ]
 """What each scene of the story must lead to."""
-DOCUMENTS = ("/models", "/queue/status", "/status", "/status/inference_public", "/state")
+DOCUMENTS = ("/models", "/queue/status", "/status", "/status/inference_public", "/state", "/readyz")
 
 
 class Audience:
@@ -202,7 +222,9 @@ async def test_every_scene_of_the_story_shows_in_the_documents(mock_clock, tempo
     assert [line for line in lines if line.startswith("  curl")] == [
         f"  curl -s {audience.addresses[0]}{path}"
         for path in ("/health", "/models", "/queue/status", "/status", "/status/inference_public", "/state")
-    ]
+    ] + [f"  curl -s '{audience.addresses[0]}/readyz?verbose'"]
+    assert f"Open {audience.addresses[0]}/ in a browser. Or ask:" in lines
+    assert any(line.endswith(f"statusd watch --url {audience.addresses[0]}") for line in lines)
     said = [line for line in lines if re.match(r" *\d+ s  ", line)]
     assert [line.split(" s  ")[1] for line in said[: len(STORY)]] == [scene.sentence for scene in STORY]
     told = "\n".join(lines)
@@ -278,12 +300,24 @@ def test_the_configuration_takes_every_address_from_the_demo():
     [
         ("http://127.0.0.1:8000", "curl -s http://127.0.0.1:8000/health"),
         ("http://0.0.0.0:8000", "curl -s http://127.0.0.1:8000/health"),
-        ("http://[::]:8000", "curl -s http://[::1]:8000/health"),
+        ("http://[::]:8000", "curl -s 'http://[::1]:8000/health'"),
         ("unix:/run/x.sock", "curl -s --unix-socket /run/x.sock http://localhost/health"),
     ],
 )
 def test_the_suggested_commands_reach_the_daemon(address, command):
     assert curl(address, "/health") == command
+
+
+def test_the_suggested_program_is_the_one_that_runs(monkeypatch, tmp_path):
+    own = tmp_path / "bin" / "statusd"
+    own.parent.mkdir()
+    own.touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(own.with_name("python")))
+    assert program() == str(own)
+    monkeypatch.chdir(tmp_path)
+    assert program() == "bin/statusd"
+    monkeypatch.setenv("PATH", str(own.parent))
+    assert program() == "statusd"
 
 
 async def test_lines_over_the_limit_are_left_out():
