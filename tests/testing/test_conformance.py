@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import attrs
 import pytest
 import trio
@@ -27,6 +29,7 @@ from statusd.testing import (
     check_keys,
     check_secrets,
     check_source,
+    check_watch,
     garbage,
 )
 
@@ -408,3 +411,74 @@ async def test_noise_in_measurements_is_fine():
             return Report.ok(measurements={"asked_at": self.context.clock.now()})
 
     await check_healthy(build(Measuring), well)
+
+
+# Listening
+
+
+class Listening(Good):
+    """Asks until the answer is another one; the bad ones below break one thing each."""
+
+    async def watch(self, changed):
+        changed()
+        await self.listen(changed)
+
+    async def listen(self, changed):
+        response = await self.context.http.get(self.url)
+        expect_success(response)
+        parse_object(response.body)
+        changed()
+
+
+class Shielded(Listening):
+    async def listen(self, changed):
+        with trio.CancelScope(shield=True):
+            await self.context.http.get(self.url)
+
+
+class Swallowing(Listening):
+    async def listen(self, changed):
+        with contextlib.suppress(BaseException):
+            await self.context.http.get(self.url)
+
+
+class Raising(Listening):
+    async def listen(self, changed):
+        try:
+            await self.context.http.get(self.url)
+        except ProbeError as error:
+            raise OSError from error
+
+
+class Hasty(Listening):
+    async def listen(self, changed):
+        while True:
+            try:
+                await self.context.http.get(self.url)
+            except ProbeError:
+                continue
+
+
+class Threaded(Listening):
+    async def listen(self, changed):
+        await trio.to_thread.run_sync(changed)
+
+
+async def test_a_source_that_listens_well_passes(autojump_clock):
+    await check_watch(build(Listening))
+    await check_watch(build(Good))
+
+
+@pytest.mark.parametrize(
+    ("source_type", "finding"),
+    [
+        (Shielded, "ignores cancellation"),
+        (Swallowing, "swallows trio.Cancelled"),
+        (Raising, "raises OSError"),
+        (Hasty, "without a pause"),
+        (Threaded, "in another thread"),
+    ],
+)
+async def test_each_way_to_listen_badly_is_named(autojump_clock, source_type, finding):
+    with pytest.raises(AssertionError, match=finding):
+        await check_watch(build(source_type))

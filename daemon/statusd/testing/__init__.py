@@ -47,6 +47,7 @@ from statusd.testing.fakes import (
 )
 from statusd.testing.flashhead import FlashHead
 from statusd.testing.hostile import Garbage, garbage
+from statusd.testing.listening import check_watch
 from statusd.testing.llamacpp import LlamaCpp
 from statusd.testing.omnirt import OmniRT, garbage_model_lists
 from statusd.testing.servers import SERVERS, CannedServer, ServerKind
@@ -106,6 +107,7 @@ __all__ = [
     "check_keys",
     "check_secrets",
     "check_source",
+    "check_watch",
     "endless_body",
     "endless_headers",
     "endless_interim",

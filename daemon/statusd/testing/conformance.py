@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any
 
 import attrs
 import trio
@@ -16,19 +16,14 @@ import trio
 from statusd.errors import ProbeError, ReportError
 from statusd.model.report import Report
 from statusd.model.status import Status
-from statusd.plugin.context import Context
 from statusd.plugin.contracts import Source
 from statusd.plugin.options import HELP, INTERNAL
 from statusd.plugin.validation import checked_reports
 from statusd.testing.fakes import FakeContext
-from statusd.testing.hostile import FAILURES, Answering, Call, Failing, Hanging, HostileContext, garbage
+from statusd.testing.hostile import FAILURES, Answering, Call, Failing, Hanging, garbage
+from statusd.testing.listening import check_watch
+from statusd.testing.rig import PATIENCE, MakeSource, fail, hostile_context, release_later
 from statusd.testing.secrecy import Hidden, secrets_of
-
-MakeSource: TypeAlias = Callable[[Context], Source]
-"""Builds the source under test, configured as users would, around the given context."""
-
-PATIENCE: Final = 5.0
-"""Seconds after its timeout in which a cancelled probe must have ended."""
 
 
 async def check_source(
@@ -61,6 +56,7 @@ async def check_source(
     await check_failures(make_source, models=models)
     await check_garbage(make_source, models=models, allow=allow)
     await check_secrets(make_source, models=models, secrets=secrets)
+    await check_watch(make_source, models=models, timeout=timeout)
     if answers is not None:
         await check_healthy(make_source, answers, models=models)
 
@@ -69,19 +65,19 @@ def check_keys(source_type: type[Source]) -> None:
     """Want a frozen attrs class with a probe of its own, whose every configuration key has help."""
     name = source_type.__name__
     if not issubclass(source_type, Source):
-        _fail(f"{name} is no subclass of statusd.Source.")
+        fail(f"{name} is no subclass of statusd.Source.")
     if "__attrs_attrs__" not in vars(source_type):
-        _fail(f"{name} is no attrs class; decorate it with @attrs.frozen(kw_only=True).")
+        fail(f"{name} is no attrs class; decorate it with @attrs.frozen(kw_only=True).")
     if source_type.__setattr__ is object.__setattr__:
-        _fail(f"{name} can be changed after it was built; decorate it with @attrs.frozen(kw_only=True).")
+        fail(f"{name} can be changed after it was built; decorate it with @attrs.frozen(kw_only=True).")
     if source_type.probe is Source.probe:
-        _fail(f"{name} has no probe(); define it, `async def` or plain.")
+        fail(f"{name} has no probe(); define it, `async def` or plain.")
     for key in attrs.fields(source_type):
         if key.metadata.get(INTERNAL) or not key.init:
             continue
         sentence = key.metadata.get(HELP)
         if not isinstance(sentence, str) or not sentence.strip():
-            _fail(f"The key {key.name!r} of {name} has no help; declare it by statusd.option(..., help=...).")
+            fail(f"The key {key.name!r} of {name} has no help; declare it by statusd.option(..., help=...).")
 
 
 async def check_cancellation(
@@ -92,22 +88,22 @@ async def check_cancellation(
     A plain probe is left out: it runs in a thread, which the daemon gives up at the deadline.
     """
     hanging = Hanging()
-    source = make_source(_context(hanging, models, timeout))
+    source = make_source(hostile_context(hanging, models, timeout))
     name = type(source).__name__
     if not inspect.iscoroutinefunction(source.probe):
         return
     outcome = _Outcome()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_release_later, hanging, timeout + PATIENCE)
+        nursery.start_soon(release_later, hanging, timeout + PATIENCE)
         with trio.move_on_after(timeout) as scope:
             outcome = await _probe(source, models)
         nursery.cancel_scope.cancel()
     if hanging.is_released:
-        _fail(
+        fail(
             f"{name}.probe() ignores cancellation: it was still waiting {PATIENCE:g} s after its timeout; do not shield it."
         )
     if scope.cancel_called and not scope.cancelled_caught:
-        _fail(f"{name}.probe() swallows trio.Cancelled; catch Exception or ProbeError, never BaseException.")
+        fail(f"{name}.probe() swallows trio.Cancelled; catch Exception or ProbeError, never BaseException.")
     outcome.expect_sound(name, "every call hangs")
     if hanging.count:
         outcome.expect_unconnected(name, "every call hangs")
@@ -117,7 +113,7 @@ async def check_failures(make_source: MakeSource, *, models: Sequence[str] = ())
     """Want no connected report where every call fails, whatever the failure."""
     for reason, message in FAILURES.items():
         failing = Failing(ProbeError(reason, message))
-        source = make_source(_context(failing, models))
+        source = make_source(hostile_context(failing, models))
         name, when = type(source).__name__, f"every call fails with {reason!r}"
         outcome = await _probe(source, models)
         outcome.expect_sound(name, when)
@@ -140,7 +136,7 @@ async def check_garbage(
         raise ValueError(f"allow names no kind of garbage: {sorted(unknown)}; there are {list(kinds)}.")
     for kind, answer in kinds.items():
         answering = Answering(answer)
-        source = make_source(_context(answering, models))
+        source = make_source(hostile_context(answering, models))
         name, when = type(source).__name__, f"the upstream answers garbage ({kind})"
         outcome = await _probe(source, models)
         outcome.expect_sound(name, when)
@@ -162,17 +158,17 @@ async def check_secrets(
     name = type(source).__name__
     hidden = Hidden.of([*secrets, *secrets_of(source)])
     if hidden.shows_in(repr(source)) or hidden.shows_in(str(source)):
-        _fail(f"The repr of {name} shows a secret; declare the key as a statusd.Secret or a statusd.Url.")
+        fail(f"The repr of {name} shows a secret; declare the key as a statusd.Secret or a statusd.Url.")
     echo = " ".join(hidden.forms)
     calls: list[Call] = [Answering(answer) for answer in garbage(echo).values()]
     calls += [Failing(ProbeError(reason, message)) for reason, message in FAILURES.items()]
     for call in calls:
-        outcome = await _probe(make_source(_context(call, models)), models)
+        outcome = await _probe(make_source(hostile_context(call, models)), models)
         for report in outcome.reports:
             if hidden.shows_in(report.message):
-                _fail(f"A message of {name} shows a secret; say what is wrong in words of your own.")
+                fail(f"A message of {name} shows a secret; say what is wrong in words of your own.")
             if hidden.shows_in_state(report):
-                _fail(f"A report of {name} shows a secret; never relay what an upstream says in an error.")
+                fail(f"A report of {name} shows a secret; never relay what an upstream says in an error.")
 
 
 async def check_healthy(
@@ -193,11 +189,11 @@ async def check_healthy(
     first.expect_sound(name, when)
     own = [report for report in first.reports if not report.path and report.model is None]
     if first.is_failed or not all(report.status.is_connected for report in own) or not first.reports:
-        _fail(f"{name}.probe() finds a healthy upstream {first.described()}; expected ok or degraded.")
+        fail(f"{name}.probe() finds a healthy upstream {first.described()}; expected ok or degraded.")
     context.clock.advance(10.0)
     second = await _probe(source, models)
     if [_state(report) for report in first.reports] != [_state(report) for report in second.reports]:
-        _fail(
+        fail(
             f"{name}.probe() reports another state each time although nothing changes upstream; "
             "put noise such as latencies into measurements, not into facts or message."
         )
@@ -213,17 +209,17 @@ class _Outcome:
 
     def expect_sound(self, name: str, when: str) -> None:
         if self.fault:
-            _fail(f"{name}.probe() breaks its contract when {when}: {self.fault}")
+            fail(f"{name}.probe() breaks its contract when {when}: {self.fault}")
 
     def expect_unconnected(self, name: str, when: str) -> None:
         if not self.is_failed and any(report.status.is_connected for report in self.reports):
-            _fail(
+            fail(
                 f"{name}.probe() reports {self.described()} when {when}; raise ProbeError or report down or unknown."
             )
 
     def expect_not_ok(self, name: str, when: str) -> None:
         if not self.is_failed and any(report.status is Status.OK for report in self.reports):
-            _fail(
+            fail(
                 f"{name}.probe() reports {self.described()} when {when}; raise ProbeError, or allow this "
                 "kind where the documentation of the plugin says that it is a good answer."
             )
@@ -257,18 +253,5 @@ def _failed(source: Source, models: Sequence[str], error: ProbeError) -> _Outcom
     return _Outcome(reports=reports, is_failed=True)
 
 
-def _context(call: Call, models: Sequence[str], timeout: float = 2.0) -> HostileContext:
-    return HostileContext(call=call, models=tuple(models), timeout=timeout)
-
-
-async def _release_later(hanging: Hanging, delay: float) -> None:
-    await trio.sleep(delay)
-    hanging.release()
-
-
 def _state(report: Report) -> Report:
     return attrs.evolve(report, measurements={}, payload=None)
-
-
-def _fail(sentence: str) -> NoReturn:
-    raise AssertionError(sentence)

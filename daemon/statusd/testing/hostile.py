@@ -84,11 +84,21 @@ def garbage(echo: str = "") -> dict[str, Garbage]:
     }
 
 
+MOST_CALLS: Final = 1000
+"""Calls after which each further one hangs, so that a loop without a pause ends nobody's test run."""
+
+
 class Call:
     """What a hostile context does at every call; base of the three kinds."""
 
     def __init__(self) -> None:
         self.count = 0
+
+    async def _begin(self) -> None:
+        self.count += 1
+        await trio.lowlevel.checkpoint()
+        if self.count > MOST_CALLS:
+            await trio.sleep_forever()
 
     async def http(self) -> FakeResponse:
         """Answer a GET."""
@@ -123,8 +133,7 @@ class Failing(Call):
         self.error = error
 
     async def _fail(self) -> NoReturn:
-        self.count += 1
-        await trio.lowlevel.checkpoint()
+        await self._begin()
         raise self.error
 
     http = handshake = connect = redis = command = _fail
@@ -166,18 +175,14 @@ class Answering(Call):
         super().__init__()
         self.answers = answers
 
-    async def _next(self) -> None:
-        self.count += 1
-        await trio.lowlevel.checkpoint()
-
     async def http(self) -> FakeResponse:
         """Answer a GET."""
-        await self._next()
+        await self._begin()
         return self.answers.http
 
     async def handshake(self) -> int:
         """Answer a WebSocket handshake."""
-        await self._next()
+        await self._begin()
         return self.answers.handshake
 
     async def connect(self) -> None:
@@ -186,12 +191,12 @@ class Answering(Call):
 
     async def redis(self) -> Any:
         """Answer a Redis command."""
-        await self._next()
+        await self._begin()
         return self.answers.redis
 
     async def command(self) -> FakeCompleted:
         """Answer a command."""
-        await self._next()
+        await self._begin()
         return self.answers.command
 
 
