@@ -131,6 +131,7 @@ class Site:
             "/openapi.json": Endpoint(render=partial(_tagged, core.openapi), sources=()),
             EVENTS: Endpoint(is_stream=True),
         }
+        self._branches_of = {STATE: self._state, EXPLAIN: self._explanation, READY: self._readiness}
         for path, page in documents.pages.items():
             self._fixed[path] = Endpoint(
                 render=partial(self._view, path), sources=page.sources, is_on_demand=True
@@ -149,37 +150,37 @@ class Site:
         found = self._fixed.get(path)
         if found is not None:
             return found
-        head, _, branch = path[1:].partition("/")
-        if (not branch and path.endswith("/")) or self._snapshot().find(branch) is None:
+        head, slash, branch = path[1:].partition("/")
+        endpoint = self._branches_of.get(f"/{head}")
+        if endpoint is None or bool(slash) is not bool(branch) or self._snapshot().find(branch) is None:
             return None
-        part = branch if branch.count("/") > 1 else None  # what is below a source may be older than it
-        match f"/{head}":
-            case "/state":
-                return Endpoint(
-                    render=lambda _ask: self._branches.get(branch),
-                    sources=self.behind(branch),
-                    is_on_demand=True,
-                    shows=branch,
-                    branch=branch,
-                    takes_query=True,
-                )
-            case "/explain":
-                render = partial(self._core.explain, branch)
-                return Endpoint(
-                    render=partial(_tagged, render),
-                    sources=self.behind(branch),
-                    is_on_demand=True,
-                    shows=part,
-                )
-            case "/readyz":
-                render = partial(self._core.ready, branch)
-                return Endpoint(
-                    render=partial(_tagged, render),
-                    sources=self.behind(branch),
-                    shows=part,
-                    takes_query=True,
-                )
-        return None
+        return endpoint(branch)
+
+    def _state(self, branch: str) -> Endpoint:
+        return Endpoint(
+            render=lambda _ask: self._branches.get(branch),
+            sources=self.behind(branch),
+            is_on_demand=True,
+            shows=branch,
+            branch=branch,
+            takes_query=True,
+        )
+
+    def _explanation(self, branch: str) -> Endpoint:
+        return Endpoint(
+            render=partial(_tagged, partial(self._core.explain, branch)),
+            sources=self.behind(branch),
+            is_on_demand=True,
+            shows=_part(branch),
+        )
+
+    def _readiness(self, branch: str) -> Endpoint:
+        return Endpoint(
+            render=partial(_tagged, partial(self._core.ready, branch)),
+            sources=self.behind(branch),
+            shows=_part(branch),
+            takes_query=True,
+        )
 
     def behind(self, branch: str) -> tuple[str, ...]:
         """Return the names of the sources behind a branch of the tree."""
@@ -237,6 +238,11 @@ def _tagged(render: Renderer, ask: Ask) -> Rendered | None:
 
 def _untagged(answer: Document | Rendered | None) -> Rendered | None:
     return Rendered(answer) if isinstance(answer, Document) else answer
+
+
+def _part(branch: str) -> str | None:
+    """Return `branch` where it lies below a source or a model, whose readings may be older than the newest probe."""
+    return branch if branch.count("/") > 1 else None
 
 
 def no_such_node(branch: str) -> Document:
