@@ -17,7 +17,7 @@ from statusd.runtime.hub import Hub, Tracked, pending
 from statusd.runtime.refreshing import Refresher
 from statusd.runtime.schedule import Schedule
 from statusd.runtime.supervisor import BREATH, JOIN, MERGE, Supervisor
-from statusd.runtime.watching import PAUSES, STEADY, Watcher
+from statusd.runtime.watching import PAUSES, QUIET, STEADY, Watcher
 from tests.runtime.clocks import TrioClock
 
 
@@ -318,6 +318,34 @@ async def test_after_long_listening_the_pause_is_short_again_and_its_return_is_t
         "source x: it cannot listen for changes",
         "source x: it listens for changes again",
     ] * 3
+
+
+async def test_listening_that_is_lost_again_and_again_is_told_every_ten_minutes_at_most(
+    autojump_clock, caplog
+):
+    caplog.set_level(logging.INFO)
+    attempts = 0
+
+    async def begin_and_lose(changed):
+        nonlocal attempts
+        attempts += 1
+        if attempts % 3:
+            raise ProbeError("refused", "It was refused.")
+        changed()
+        await trio.sleep(1)
+        raise ProbeError("connection_lost", "It went.")
+
+    await listen(begin_and_lose, QUIET * 3 + 60)
+    assert attempts > 100
+    texts = [record.getMessage().partition(" (")[0] for record in caplog.records]
+    assert (
+        texts
+        == [
+            "source x: it cannot listen for changes",
+            "source x: it listens for changes again",
+        ]
+        * 4
+    )
 
 
 async def test_the_end_of_listening_is_news_only_where_it_had_begun(autojump_clock):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Final, NoReturn
@@ -17,6 +18,8 @@ PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds before the next attempt; the last one stands for all further ones."""
 STEADY: Final = 30.0
 """Seconds of listening after which the next failure is a new one."""
+QUIET: Final = 600.0
+"""Seconds after a line about a failure before which another is logged only if it is a new one."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -36,6 +39,8 @@ class Watcher:
     chance: random.Random = attrs.field(factory=random.Random)
     _failure: str = attrs.field(default="", init=False)
     _has_heard: bool = attrs.field(default=False, init=False)  # since it last began to listen
+    _began: float = attrs.field(default=-math.inf, init=False)
+    _told: float = attrs.field(default=-math.inf, init=False)  # when a failure was last logged
 
     @staticmethod
     def can_watch(source: Source) -> bool:
@@ -46,16 +51,19 @@ class Watcher:
         """Listen; when that ends, pause and listen again."""
         attempts = 0
         while True:
-            began, self._has_heard = trio.current_time(), False
+            self._began, self._has_heard = trio.current_time(), False
             await self._listen()
             if self._has_heard:
                 # The upstream may have gone, and nobody would say so before the next probe is due.
                 self.changed()
-            if trio.current_time() - began >= STEADY:
+            if self._is_steady():
                 attempts = 0
             pause = PAUSES[min(attempts, len(PAUSES) - 1)]
             attempts += 1
             await trio.sleep(pause * self.chance.uniform(0.75, 1.25))
+
+    def _is_steady(self) -> bool:
+        return trio.current_time() - self._began >= STEADY
 
     async def _listen(self) -> None:
         try:
@@ -89,8 +97,9 @@ class Watcher:
             self._note(kind, "its plugin raised while it listened; it is polled all the same", error)
 
     def _note(self, kind: str, message: str, error: BaseException | None = None) -> None:
-        """Log a failure, unless it is the one that was logged last."""
-        if kind != self._failure:
-            self._failure = kind
+        """Log a failure, unless it is the one that was logged last, or one of many within a short time."""
+        now = trio.current_time()
+        if kind != self._failure and (self._is_steady() or now - self._told >= QUIET):
+            self._failure, self._told = kind, now
             level = self.log.error if error is not None else self.log.info
             level("%s", message, exc_info=error)
