@@ -113,7 +113,7 @@ def _add_plugins(commands: Any) -> None:
 
 def _add_show(commands: Any) -> None:
     parser = _add(commands, "show", _show, "show the tree of a running daemon, or a branch of it")
-    _add_path(parser, nargs="?", default="")
+    _add_path(parser)
     _add_daemon(parser)
 
 
@@ -125,7 +125,7 @@ def _add_watch(commands: Any) -> None:
         "show the tree of a running daemon as it changes, until Ctrl-C, which ends it with 0; on a terminal it is "
         "drawn in place, elsewhere each change is a line",
     )
-    _add_path(parser, nargs="?", default="")
+    _add_path(parser)
     _add_daemon(parser)
 
 
@@ -135,9 +135,13 @@ def _add_explain(commands: Any) -> None:
     _add_daemon(parser)
 
 
-def _add_path(parser: argparse.ArgumentParser, **options: Any) -> None:
+def _add_path(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "path", metavar="PATH", help="a node as `show` names it, such as sources/queue", **options
+        "path",
+        metavar="PATH",
+        nargs="?",
+        default="",
+        help="a node as `show` names it, such as sources/queue; default: the whole tree",
     )
 
 

@@ -215,6 +215,8 @@ async def test_explain_prints_why(disk):
         assert text.startswith("models/a%2Fb: ok\n")
         assert "\nbecause\n  - " in text
         assert "best, decided by disk" in text
+        done = await statusd("explain", "--url", asked.base)
+        assert done.stdout.decode().startswith("/: ok\n")
         done = await statusd("explain", "sources/disk", "--json", "--url", asked.base)
         assert json.loads(done.stdout)["reading"]["status"] == "ok"
 
@@ -232,7 +234,7 @@ async def test_a_daemon_that_is_not_there_is_a_fault_with_a_remedy(command, tmp_
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (("explain",), 2),
+        (("explain", "a", "b"), 2),
         (("show", "a", "b"), 2),
         (("show", "--config", "/nowhere.toml"), 78),
         (("show", "--url", "x"), 2),
