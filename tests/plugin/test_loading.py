@@ -40,6 +40,11 @@ def install(monkeypatch):
     return make
 
 
+class Blocking(Fine):
+    def watch(self, changed):
+        raise AssertionError("nobody calls it")
+
+
 def registers(*types_):
     return lambda registry: [registry.add(one) for one in types_]
 
@@ -118,6 +123,7 @@ def test_a_plugin_that_raises_at_import_harms_no_other(install, caplog):
         ({"statusd_register_sources": registers(Fine, Fine)}, "two source types"),
         ({"statusd_register_sources": registers(str)}, "no subclass of statusd.Source"),
         ({"statusd_register_sources": registers(None)}, "no subclass of statusd.Source"),
+        ({"statusd_register_sources": registers(Blocking)}, "a plain watch(); declare it by `async def`"),
         ({"statusd_register_views": registers(Fine)}, "no subclass of statusd.View"),
         ({"statusd_register_sinks": registers(Sink)}, "without a `name`"),
     ],

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import threading
 from itertools import pairwise
 
 import attrs
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from statusd import ProbeError, Report, Source, SourceInfo, Status
-from statusd.runtime.context import SourceLog
+from statusd.runtime.context import SourceContext, SourceLog
 from statusd.runtime.hub import Hub, Tracked, pending
 from statusd.runtime.refreshing import Refresher
 from statusd.runtime.schedule import Schedule
@@ -346,6 +347,42 @@ async def test_listening_that_is_lost_again_and_again_is_told_every_ten_minutes_
         ]
         * 4
     )
+
+
+async def test_changed_in_another_thread_is_refused_each_time_and_named(caplog):
+    news = []
+
+    async def call_elsewhere(changed):
+        await trio.to_thread.run_sync(changed)
+
+    attempts = await listen(call_elsewhere, 1.5, lambda: news.append(1))
+    assert len(attempts) > 1
+    assert news == []
+    [record] = caplog.records
+    assert "changed() was called in another thread" in str(record.exc_info[1])
+
+
+async def test_what_listening_blocks_in_keeps_no_probe_waiting():
+    unused = dict.fromkeys(("clock", "http", "websocket", "tcp", "redis", "run_command"))
+    context = SourceContext(
+        name="x", plugin="x", models=(), all_models=(), timeout=2.0, log=SourceLog("x"), **unused
+    )
+    is_blocked, release = trio.Event(), threading.Event()
+
+    def block():
+        trio.from_thread.run_sync(is_blocked.set)
+        release.wait(10)
+
+    async def block_for_long(_changed):
+        await context.in_thread(block)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen, block_for_long, 20)
+        with trio.fail_after(10):
+            await is_blocked.wait()
+            assert await context.in_thread(len, "1234") == 4
+        release.set()
+        nursery.cancel_scope.cancel()
 
 
 async def test_the_end_of_listening_is_news_only_where_it_had_begun(autojump_clock):

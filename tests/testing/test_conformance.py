@@ -464,6 +464,11 @@ class Threaded(Listening):
         await trio.to_thread.run_sync(changed)
 
 
+class Plain(Good):
+    def watch(self, changed):
+        raise AssertionError("it would block the event loop")
+
+
 async def test_a_source_that_listens_well_passes(autojump_clock):
     await check_watch(build(Listening))
     await check_watch(build(Good))
@@ -477,6 +482,7 @@ async def test_a_source_that_listens_well_passes(autojump_clock):
         (Raising, "raises OSError"),
         (Hasty, "without a pause"),
         (Threaded, "in another thread"),
+        (Plain, "is plain"),
     ],
 )
 async def test_each_way_to_listen_badly_is_named(autojump_clock, source_type, finding):

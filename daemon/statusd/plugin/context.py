@@ -246,7 +246,10 @@ class Context(Protocol):
         ...
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
-        """Call a blocking function in this source's own thread, which is given up when the probe ends early."""
+        """Call a blocking function in this source's own thread, which is given up when the probe ends early.
+
+        A source's `watch` has another one, so what it blocks in keeps no probe waiting.
+        """
         ...
 
 

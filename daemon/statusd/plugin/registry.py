@@ -24,6 +24,11 @@ class Registry:
     def add_source(self, source_type: type[Source]) -> None:
         """Take the plugin's source type."""
         self._expect(source_type, Source, "source")
+        if inspect.isfunction(source_type.watch) and not inspect.iscoroutinefunction(source_type.watch):
+            raise PluginError(  # it would block the event loop for as long as it listens
+                "plugin_failed",
+                f'The plugin "{self.plugin}" registers a source with a plain watch(); declare it by `async def`.',
+            )
         if self.source_types:
             raise PluginError(
                 "plugin_failed",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, TypeVar
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
 
 import attrs
 import trio
@@ -12,6 +13,9 @@ import trio
 from statusd.plugin.context import Clock, Completed, HttpClient, RedisClient, TcpClient, WebSocketClient
 
 T = TypeVar("T")
+
+LISTENS: Final[ContextVar[bool]] = ContextVar("statusd_listens", default=False)
+"""Whether this task listens: what it blocks in must not keep the source's probes waiting."""
 
 
 class SourceLog(logging.LoggerAdapter[logging.Logger]):
@@ -56,6 +60,7 @@ class SourceContext:
     redis: RedisClient
     run_command: Callable[[Sequence[str]], Awaitable[Completed]]
     _thread: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
+    _listening_thread: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
     async def run(self, command: Sequence[str]) -> Completed:
         """Run a command; see `statusd.Context.run`."""
@@ -63,6 +68,5 @@ class SourceContext:
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
         """Call a blocking function in this source's own thread; see `statusd.Context.in_thread`."""
-        return await trio.to_thread.run_sync(
-            lambda: function(*args), abandon_on_cancel=True, limiter=self._thread
-        )
+        limiter = self._listening_thread if LISTENS.get() else self._thread
+        return await trio.to_thread.run_sync(lambda: function(*args), abandon_on_cancel=True, limiter=limiter)

@@ -80,7 +80,7 @@ class LagWatch(trio.abc.Instrument):
 def _blocked(culprit: str) -> Report:
     return Report.degraded(
         "loop_blocked",
-        f"{culprit} kept everything else waiting; a blocking probe must be a plain function.",
+        f"{culprit} kept everything else waiting; what blocks belongs into a plain probe, or into context.in_thread.",
         facts={"culprit": culprit},
     )
 

@@ -12,7 +12,7 @@ import trio
 
 from statusd.errors import ProbeError, only, place_of
 from statusd.plugin.contracts import Source
-from statusd.runtime.context import SourceLog
+from statusd.runtime.context import LISTENS, SourceLog
 
 PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds before the next attempt; the last one stands for all further ones."""
@@ -50,6 +50,7 @@ class Watcher:
     async def run(self) -> NoReturn:
         """Listen; when that ends, pause and listen again."""
         attempts = 0
+        LISTENS.set(True)
         while True:
             self._began, self._has_heard = trio.current_time(), False
             await self._listen()
@@ -79,6 +80,10 @@ class Watcher:
             self._note("ended", "its plugin has stopped listening; it is polled, and asked to listen again")
 
     def _heard(self) -> None:
+        if not trio.lowlevel.in_trio_run():
+            raise RuntimeError(
+                "changed() was called in another thread; hand it to the loop by trio.from_thread.run_sync."
+            )
         self._has_heard = True
         if self._failure:
             self._failure = ""

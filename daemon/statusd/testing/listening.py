@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Sequence
 from typing import Final
@@ -33,8 +34,13 @@ async def check_watch(make_source: MakeSource, *, models: Sequence[str] = (), ti
     """
     hanging = Hanging()
     source = make_source(hostile_context(hanging, models, timeout))
-    if type(source).watch is Source.watch:
+    watch = type(source).watch
+    if watch is Source.watch:
         return
+    if inspect.isfunction(watch) and not inspect.iscoroutinefunction(watch):
+        fail(
+            f"{type(source).__name__}.watch() is plain, and would block the event loop; declare it by `async def`."
+        )
     await _expect_to_end(source, hanging, timeout)
     calls: dict[str, Call] = {
         f"every call fails with {reason!r}": Failing(ProbeError(reason, message))
