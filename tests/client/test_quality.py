@@ -1,7 +1,5 @@
 """What an answer's header says about its freshness."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,9 +39,8 @@ def test_date():
 
 
 def test_a_field_made_to_take_long_takes_none():
-    begun = time.process_time()
-    read_quality({"cache-status": '"' + '\\"' * 30_000})
-    assert time.process_time() - begun < 1
+    # In quadratic time, hours: the test would not end.
+    assert read_quality({"cache-status": '"' + '\\"' * 1_000_000}).detail == ""
 
 
 @given(st.dictionaries(st.sampled_from(["age", "cache-status", "date"]), st.text()))

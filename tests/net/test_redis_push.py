@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -87,9 +86,7 @@ async def watching(
         nursery.start_soon(watch)
         await changes.reach(1)
         yield changes
-        began = time.monotonic()
         nursery.cancel_scope.cancel()
-    assert time.monotonic() - began < 2
     assert len(threads()) == before
 
 
@@ -196,10 +193,8 @@ async def test_a_frozen_server_is_noticed_after_a_heartbeat_and_the_timeout(serv
     changes = Changes()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(freeze_once_heard, server, changes)
-        began = time.monotonic()
         error = await failure(servers, server.url, changes, timeout=0.2)
         assert error.reason == "timeout"
-        assert time.monotonic() - began < 4
     assert (await failure(servers, server.url, timeout=0.2)).reason == "timeout"
     server.thaw()
     async with watching(servers, server.url):

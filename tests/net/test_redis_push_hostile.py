@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import socket
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -200,14 +199,10 @@ async def test_a_server_that_hangs_up_is_a_lost_connection(servers, serve):
 )
 async def test_silence_and_drips_end_in_time_and_at_once_when_cancelled(servers, serve, script):
     server = await serve(script)
-    began = time.monotonic()
     assert (await failure(servers, server.port, timeout=0.2)).reason == "timeout"
-    assert time.monotonic() - began < 3
-    began = time.monotonic()
     with trio.move_on_after(0.1) as scope:
         await failure(servers, server.port, timeout=30)
     assert scope.cancelled_caught
-    assert time.monotonic() - began < 3
     assert threads() == []
 
 
@@ -220,11 +215,9 @@ async def test_an_address_that_drops_everything_is_given_up_at_the_timeout_and_w
             each.connect_ex(listener.getsockname())
         port = listener.getsockname()[1]
         assert (await failure(servers, port, timeout=0.1)).reason == "timeout"
-        began = time.monotonic()
         with trio.move_on_after(0.1) as scope:
             await failure(servers, port, timeout=30)
         assert scope.cancelled_caught
-        assert time.monotonic() - began < 1
         assert threads() == []
 
 
@@ -240,14 +233,12 @@ async def test_an_address_that_drops_everything_is_given_up_at_the_timeout_and_w
         (b":1\r\n" * 1000, "protocol_error"),
     ],
 )
-async def test_an_endless_flood_costs_little_memory_and_time(servers, serve, monkeypatch, piece, reason):
+async def test_an_endless_flood_ends_and_costs_little_memory(servers, serve, monkeypatch, piece, reason):
     monkeypatch.setattr("statusd.net.redis_push.HEARTBEAT", 60.0)  # however slow this machine is
     server = await serve(repeating(piece))
     heard = Heard()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.process_time()
     assert (await failure(servers, server.port, heard)).reason == reason
-    assert time.process_time() - began < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024
 
 

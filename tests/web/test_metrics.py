@@ -1,5 +1,4 @@
 import re
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -280,11 +279,8 @@ def test_no_accept_is_an_error(accept):
     "piece", [",", "a,", ";", "a;q=1,", "*/*,", "*/*;", "application/openmetrics-text;a,"]
 )
 def test_no_accept_takes_long(piece):
-    field = piece * (24_000 // len(piece))  # as long as a header gets
-    began = time.process_time()
-    for _ in range(20):
-        wants_openmetrics(field)
-    assert time.process_time() - began < 0.3
+    field = piece * (4_000_000 // len(piece))  # a header gets 24 KB; in quadratic time the test would not end
+    assert wants_openmetrics(field) in {True, False}
 
 
 @attrs.define

@@ -1,7 +1,6 @@
 """ETag, Age and Cache-Status, and the requests that go by them."""
 
 import math
-import time
 
 import attrs
 import pytest
@@ -159,11 +158,9 @@ def test_any_field_is_understood_or_ignored(field):
 @pytest.mark.parametrize("piece", ["a", " ", "a=", 'a="', 'a="b,', "a ", "a,", ",", 'a="\\"', "\\", '"'])
 @pytest.mark.parametrize("end", ['"', "\x00", ","])
 def test_no_field_takes_long_to_understand(piece, end):
-    field = piece * (24_000 // len(piece)) + end  # as long as a header gets
-    began = time.process_time()
-    wanted_age(field)
-    is_match(field, '"a"')
-    assert time.process_time() - began < 0.25
+    field = piece * (1_000_000 // len(piece)) + end  # in quadratic time, hours: the test would not end
+    assert wanted_age(field) >= 0
+    assert not is_match(field, '"never"')
 
 
 def freshness(found, asked=None, **max_ages):

@@ -1,5 +1,4 @@
 import re
-import time
 
 import attrs
 import pytest
@@ -276,12 +275,12 @@ def test_whatever_a_client_excludes_is_answered_in_lines_of_text(world, path, ot
 
 
 def test_thousands_of_sources_and_models_take_no_more_time_each():
-    names = [f"source-{number}" for number in range(3000)]
+    names = [f"source-{number}" for number in range(100_000)]
     well = Node(status=Status.OK, observed_at=NOW)
     wings = {
         wing: Node(status=Status.OK, children=dict.fromkeys(names, well)) for wing in ("sources", "models")
     }
     many = Snapshot(root=Node(status=Status.OK, children=wings), revision=1, version=1, at=NOW)
-    began = time.process_time()
-    assert render_ready(many, "", {}, [], NOW).status == 200
-    assert time.process_time() - began < 0.25
+    assert (
+        render_ready(many, "", {}, [], NOW).status == 200
+    )  # in quadratic time, minutes: the test would not end
