@@ -74,9 +74,8 @@ class Watcher:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._failed(error)
         else:
-            await (
-                trio.lowlevel.checkpoint()
-            )  # a plugin's own scope may have swallowed the daemon's cancellation
+            # A plugin's own scope may have swallowed the daemon's cancellation.
+            await trio.lowlevel.checkpoint()
             self._note("ended", "its plugin has stopped listening; it is polled, and asked to listen again")
 
     def _heard(self) -> None:

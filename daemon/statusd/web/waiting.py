@@ -29,9 +29,8 @@ class Waiting:
     of them is served. Each wakes the next one, also when it is cancelled at that moment.
     """
 
-    _branches: dict[str, _Branch] = attrs.field(
-        factory=dict, init=False
-    )  # only those that somebody waits for
+    # Only those that somebody waits for.
+    _branches: dict[str, _Branch] = attrs.field(factory=dict, init=False)
     _woken: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _turns: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
