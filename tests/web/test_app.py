@@ -130,6 +130,16 @@ async def test_unknown_paths_are_404_whatever_the_method(site, autojump_clock, m
     assert_problem(answer, "not_found")
 
 
+@pytest.mark.parametrize("path", ["/state/models/a/b", "/readyz/models%2Fa", "/explain/x", "/%73tate/x"])
+async def test_a_node_that_is_not_there_is_told_from_a_path_that_is_not_served(site, autojump_clock, path):
+    for method in ("GET", "PUT"):
+        [answer] = await site.ask(f"{method} {path} HTTP/1.1".encode() + CLOSE)
+        assert answer.status == 404
+        assert json.loads(answer.body)["detail"].startswith("There is no node '")
+    [answer] = await site.ask(b"GET /state/ HTTP/1.1" + CLOSE)
+    assert json.loads(answer.body)["detail"] == "Nothing is served at this path."
+
+
 @pytest.mark.parametrize(
     "request_head",
     [

@@ -133,7 +133,8 @@ async def _answer(app: App, service: Service, limits: Limits) -> Response | None
         return _options()
     endpoint = service.site.find(path)
     if endpoint is None:
-        return None
+        missing = service.site.missing(path)
+        return None if missing is None else _response(missing)
     if request.method == "OPTIONS":
         return _options()
     if request.method not in METHODS:

@@ -156,6 +156,15 @@ class Site:
             return None
         return endpoint(branch)
 
+    def missing(self, path: str) -> Document | None:
+        """Return the answer for a path of `/state`, `/explain` or `/readyz` whose node is not in the tree.
+
+        Args:
+            path: as for `find`, which found nothing.
+        """
+        head, _, branch = canonical(path)[1:].partition("/")
+        return no_such_node(branch) if branch and f"/{head}" in self._branches_of else None
+
     def _state(self, branch: str) -> Endpoint:
         return Endpoint(
             render=lambda _ask: self._branches.get(branch),
