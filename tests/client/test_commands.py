@@ -194,6 +194,14 @@ def test_nothing_in_a_tree_or_explanation_can_steer_the_terminal():
         assert "evil" in text or text == ""
 
 
+def test_a_narrow_screen_shows_that_the_stream_is_lost():
+    screen = Screen(io.StringIO(), is_coloured=False, title="http://127.0.0.1:8000")
+    screen.take(TreeSnapshot(revision=1795309406950730, path="", node=node()))
+    assert screen._lines(60)[0].painted(columns=60).split("  ")[1] == "live"
+    screen.take(Disconnected(message="It hung up."))
+    assert "disconnected, trying again: It hung up." in screen._lines(60)[0].painted(columns=80)
+
+
 @pytest.mark.parametrize(
     "document",
     [dict.fromkeys(DETAILS, value) for value in (None, [], 5, {}, "x")]

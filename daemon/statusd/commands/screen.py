@@ -86,7 +86,7 @@ class Screen:
     def _lines(self, columns: int) -> list[Line]:
         mirror = self._mirror
         state = f"disconnected, trying again: {word(self._lost)}" if self._lost else "live"
-        title = Line(f"{word(self._title)}  revision {mirror.revision}  {state}")
+        title = Line(f"{word(self._title)}  {state}  revision {mirror.revision}")  # what is cut comes last
         if mirror.node is None:
             return [title, Line(""), Line(f"{word(mirror.path) or '/'} is not there any more")]
         tree = tree_lines(mirror.node, mirror.path, time.time(), time_of="since", columns=columns)
