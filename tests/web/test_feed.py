@@ -363,3 +363,16 @@ async def test_a_reader_of_a_quiet_branch_is_told_its_next_change_and_not_distur
         await say(Report.ok(), Report.ok(path="quiet", message="now"), Report.ok(path="loud"))
         await wait_all_tasks_blocked()
         assert pieces[before].startswith(b"id: %d\nevent: change\n" % hub.snapshot.revision)
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_the_ring_knows_what_came_after_as_many_revisions_as_it_keeps_and_not_one_more():
+    async with growing(changes=3) as (hub, feed, say, _):
+        first = hub.snapshot.revision
+        for number in range(5):
+            await say(Report.ok(facts={"number": number}))
+        assert hub.snapshot.revision == first + 5
+        assert [entry.revision for entry in feed.after(first + 2)] == [first + 3, first + 4, first + 5]
+        assert [*feed.after(first + 5)] == []
+        assert feed.after(first + 1) is None
+        assert feed.after(first + 6) is None
