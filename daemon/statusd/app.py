@@ -18,8 +18,8 @@ from statusd.runtime.schedule import Schedule
 from statusd.runtime.supervisor import Supervisor
 from statusd.runtime.watching import Watcher
 from statusd.web.app import create_app
-from statusd.web.listener import serve
-from statusd.web.sockets import Listener, open_listeners
+from statusd.web.edge.listener import serve
+from statusd.web.edge.sockets import Listener, open_listeners
 
 FIRST_CHANCE: Final = 0.5
 """Seconds for which the first requests wait in the backlog while sources report for the first time."""

@@ -10,14 +10,14 @@ from trio.testing import memory_stream_pair
 
 from statusd import Document, Node, Snapshot, SourceInfo, Status, View, ViewContext
 from statusd.web.app import Service, create_app
-from statusd.web.connection import Connection
 from statusd.web.documents import Documents, Page, Rendered
-from statusd.web.edge import Edge
+from statusd.web.edge.connection import Connection
+from statusd.web.edge.guard import Guard
+from statusd.web.edge.http1 import Edge
+from statusd.web.edge.limits import Limits
 from statusd.web.explain import render_explanation
 from statusd.web.feed import Feed
 from statusd.web.freshness import Freshness
-from statusd.web.guard import Guard
-from statusd.web.limits import Limits
 from statusd.web.openapi import render_openapi
 from statusd.web.page import HEADERS
 from statusd.web.site import RESERVED, Ask, Core, Site

@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from statusd import Document, Node, SourceInfo, Status, View
 from statusd.web.app import create_app
-from statusd.web.limits import Limits
+from statusd.web.edge.limits import Limits
 from tests.web.client import CLOSE, CONTEXT, END, HOST, NOW, BigView, Web, service, snapshot
 
 

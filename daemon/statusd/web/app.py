@@ -17,11 +17,11 @@ from werkzeug.routing import MapAdapter
 
 from statusd.model.snapshot import Snapshot
 from statusd.plugin.contracts import Document
+from statusd.web.edge.guard import Guard, root_cause
+from statusd.web.edge.limits import Limits
 from statusd.web.events import event_stream, last_event_id, resumed
 from statusd.web.feed import Feed
 from statusd.web.freshness import Freshness
-from statusd.web.guard import Guard, root_cause
-from statusd.web.limits import Limits
 from statusd.web.problems import http_problem
 from statusd.web.quality import is_match, quality_fields
 from statusd.web.query import Query, QueryError, branch_in, query_of, revision_in, seconds_in

@@ -3,7 +3,7 @@ import logging
 import pytest
 import trio
 
-from statusd.web.guard import KINDS, QUIET, Guard, root_cause
+from statusd.web.edge.guard import KINDS, QUIET, Guard, root_cause
 
 
 def raiser(error):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from statusd.web.app import create_app
-from statusd.web.limits import Limits
+from statusd.web.edge.limits import Limits
 from tests.web.client import END, Web, parse, service
-from tests.web.test_listener import H2C_UPGRADE, KILLS, PREFACE, SETTINGS, WEBSOCKET, headers_frame
+from tests.web.edge.test_listener import H2C_UPGRADE, KILLS, PREFACE, SETTINGS, WEBSOCKET, headers_frame
 
 APP = create_app(service())
 DATE = re.compile(rb"date: [^\r]+\r\n")

@@ -18,11 +18,11 @@ import trio
 
 from statusd.errors import StartError
 from statusd.plugin.contracts import Document
-from statusd.web.guard import Guard
-from statusd.web.limits import Limits
+from statusd.web.edge.guard import Guard
+from statusd.web.edge.limits import Limits
+from statusd.web.edge.wire import Message, Send, Wire
 from statusd.web.problems import http_problem, phrase
 from statusd.web.target import origin_form, refusal
-from statusd.web.wire import Message, Send, Wire
 
 SUPPORTED: Final = "0.18."
 _REMEDY: Final = f'install a matching one with: pip install "hypercorn=={SUPPORTED}*"'

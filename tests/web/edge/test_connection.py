@@ -5,7 +5,7 @@ import trio
 from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
 from statusd.web.app import create_app
-from statusd.web.limits import Limits
+from statusd.web.edge.limits import Limits
 from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, Web, parse, read_all, service
 
 GET = b"GET /health HTTP/1.1" + END

@@ -12,13 +12,12 @@ import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from statusd.values import Bind
-from statusd.web import edge
 from statusd.web.app import create_app
-from statusd.web.connection import GLANCE
-from statusd.web.guard import Guard
-from statusd.web.limits import Limits
-from statusd.web.listener import GRACE, PAUSE, addresses, serve
-from statusd.web.sockets import Listener, open_listeners
+from statusd.web.edge.connection import GLANCE
+from statusd.web.edge.guard import Guard
+from statusd.web.edge.limits import Limits
+from statusd.web.edge.listener import GRACE, PAUSE, addresses, serve
+from statusd.web.edge.sockets import Listener, open_listeners
 from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, parse, read_all, read_until, service
 
 GET = b"GET /health HTTP/1.1" + END
@@ -153,7 +152,7 @@ async def test_no_known_packet_ends_the_server(running, packets):
 @pytest.mark.parametrize("kind", ["plain", "group"])
 async def test_an_exception_of_one_connection_ends_that_one_alone(nursery, caplog, monkeypatch, place, kind):
     """Whatever the next bug inside the protocol is."""
-    real = getattr(edge._Protocol, place)
+    real = getattr(http1._Protocol, place)
 
     async def broken(self, event):
         if any(value == b"evil.example" for _, value in getattr(event, "headers", ())):
@@ -175,7 +174,7 @@ async def test_an_exception_of_one_connection_ends_that_one_alone(nursery, caplo
         )
         await send({"type": "http.response.body"})
 
-    monkeypatch.setattr(edge._Protocol, place, broken)
+    monkeypatch.setattr(http1._Protocol, place, broken)
     running = await run(nursery, app)
     async with await running.dial() as good, await running.dial() as evil:
         await good.send_all(GET)
@@ -452,7 +451,7 @@ async def test_serve_without_connections_ends_at_once(nursery, autojump_clock):
 
 
 async def test_an_odd_hypercorn_stops_the_start(monkeypatch):
-    monkeypatch.setattr(edge, "version", lambda _: "0.19.1")
+    monkeypatch.setattr(http1, "version", lambda _: "0.19.1")
     with pytest.raises(Exception, match=r"hypercorn 0\.19\.1 is installed"):
         await serve(never, [], stop=trio.Event())
 

@@ -8,7 +8,7 @@ import hypercorn
 import pytest
 
 from statusd.errors import StartError
-from statusd.web import edge
+from statusd.web.edge import http1
 from tests.web.client import END, Web
 
 READ = {
@@ -18,35 +18,35 @@ READ = {
     "events.py": "d62b2f03f0ed7f787dc4e2da98db0df6a88039633ee2cdfeef19f1d68fd5dccb",
     "trio/worker_context.py": "431948d8c2f013ce3fe9229bfe16bd9308dae972fc60e42843104e2cc2f9f24d",
 }
-"""What of hypercorn's source edge.py relies on, as it was when that was last compared line by line."""
+"""What of hypercorn's source http1.py relies on, as it was when that was last compared line by line."""
 
 
 def test_hypercorn_is_the_one_that_was_read():
-    """When this fails: read the difference, above all `H11Protocol`, adapt edge.py, then renew the digests."""
+    """When this fails: read the difference, above all `H11Protocol`, adapt http1.py, then renew the digests."""
     folder = Path(hypercorn.__file__).parent
     found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in READ}
     assert found == READ
 
 
 def test_the_installed_hypercorn_is_accepted():
-    edge.verify()
+    http1.verify()
 
 
 def test_another_version_stops_the_start():
     with pytest.raises(
         StartError, match=r'hypercorn 0\.19\.0 is installed.*pip install "hypercorn==0\.18\.\*"'
     ):
-        edge.verify("0.19.0")
+        http1.verify("0.19.0")
 
 
 @pytest.mark.parametrize("change", ["gone", "another signature"])
 def test_another_shape_stops_the_start(monkeypatch, change):
     if change == "gone":
-        monkeypatch.delattr(edge.H11Protocol, "_create_stream")
+        monkeypatch.delattr(http1.H11Protocol, "_create_stream")
     else:
-        monkeypatch.setattr(edge.H11Protocol, "_create_stream", lambda self, request, more: None)
+        monkeypatch.setattr(http1.H11Protocol, "_create_stream", lambda self, request, more: None)
     with pytest.raises(StartError, match=r"H11Protocol\._create_stream differs"):
-        edge.verify()
+        http1.verify()
 
 
 def test_hypercorn_without_what_is_imported_stops_the_start_in_words():
@@ -67,7 +67,7 @@ def test_only_edge_knows_hypercorn():
         for file in files
         if "import hypercorn" in (text := file.read_text()) or "from hypercorn" in text
     }
-    assert knowing == {"edge.py"}
+    assert knowing == {"http1.py"}
 
 
 async def silent(scope, receive, send):

@@ -8,8 +8,8 @@ import trio
 
 from statusd.errors import StartError
 from statusd.values import Bind
-from statusd.web import sockets
-from statusd.web.sockets import open_listeners
+from statusd.web.edge import sockets
+from statusd.web.edge.sockets import open_listeners
 
 LOOPBACK = Bind(host="127.0.0.1")
 

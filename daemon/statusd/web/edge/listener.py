@@ -11,12 +11,12 @@ from typing import Final, NoReturn
 import attrs
 import trio
 
-from statusd.web.connection import Connection
-from statusd.web.edge import Asgi, Edge, verify
-from statusd.web.guard import Guard
-from statusd.web.limits import Limits
-from statusd.web.sockets import Listener
-from statusd.web.wire import Address
+from statusd.web.edge.connection import Connection
+from statusd.web.edge.guard import Guard
+from statusd.web.edge.http1 import Asgi, Edge, verify
+from statusd.web.edge.limits import Limits
+from statusd.web.edge.sockets import Listener
+from statusd.web.edge.wire import Address
 
 log = logging.getLogger("statusd.web")
 

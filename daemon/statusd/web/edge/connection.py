@@ -8,8 +8,8 @@ from typing import Final
 import attrs
 import trio
 
-from statusd.web.edge import Edge, Http
-from statusd.web.wire import Address, Message, Send
+from statusd.web.edge.http1 import Edge, Http
+from statusd.web.edge.wire import Address, Message, Send
 
 READ: Final = 8 * 1024
 """Bytes asked of the socket at once; a header can exceed its limit by no more."""
