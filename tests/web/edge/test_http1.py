@@ -53,7 +53,7 @@ def test_hypercorn_without_what_is_imported_stops_the_start_in_words():
     program = (
         "import sys, types; sys.modules['hypercorn.protocol.h11'] = types.ModuleType('x')\n"
         "from statusd.errors import StartError\n"
-        "try:\n    import statusd.web.edge\nexcept StartError as error:\n    print(error)\n"
+        "try:\n    import statusd.web.edge.http1\nexcept StartError as error:\n    print(error)\n"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "is not as statusd expects it" in result.stdout

@@ -13,6 +13,7 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_task
 
 from statusd.values import Bind
 from statusd.web.app import create_app
+from statusd.web.edge import http1
 from statusd.web.edge.connection import GLANCE
 from statusd.web.edge.guard import Guard
 from statusd.web.edge.limits import Limits
