@@ -26,12 +26,12 @@ from statusd.runtime.refreshing import Refresher
 from statusd.runtime.revisions import RevisionFile
 from statusd.runtime.sinks import SinkRunner, log_transitions
 from statusd.serving import Served, build_service
-from statusd.web.app import Service
+from statusd.web.answering import Service
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-_OURS: Final = ("views.", "sinks.", "plugins.enabled[", "plugins.disabled[", "ready.")
+_OURS: Final = ("http.", "views.", "sinks.", "plugins.enabled[", "plugins.disabled[", "ready.")
 """Where the faults stand that no source and no plugin has a node for."""
 
 

@@ -17,7 +17,7 @@ from statusd.plugin.contracts import Document, View
 from statusd.runtime.hub import Hub
 from statusd.runtime.pulse import Pulse
 from statusd.runtime.refreshing import Refresher
-from statusd.web.app import Service
+from statusd.web.answering import Service
 from statusd.web.documents import Documents, Latest, OnViewFailed, Rendered
 from statusd.web.explain import render_explanation
 from statusd.web.feed import Feed

@@ -9,7 +9,9 @@ import trio
 from trio.testing import memory_stream_pair
 
 from statusd import Document, Node, Snapshot, SourceInfo, Status, View, ViewContext
-from statusd.web.app import Service, create_app
+from statusd.web.access import Access
+from statusd.web.answering import Service
+from statusd.web.app import create_app
 from statusd.web.documents import Documents, Page, Rendered
 from statusd.web.edge.connection import Connection
 from statusd.web.edge.guard import Guard
@@ -121,6 +123,7 @@ def service(
         feed=Feed(hub),
         freshness=Freshness(sources={one.name: one for one in sources}, snapshot=hub, refresh=refresh),
         snapshot=hub,
+        access=Access(hosts=frozenset({"status.example"})),
         now=now,
     )
 

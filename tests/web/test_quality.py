@@ -13,7 +13,7 @@ from statusd.model.basis import Basis
 from statusd.model.judging import Thresholds
 from statusd.model.merge import Reading
 from statusd.web.freshness import TOO_MANY, Freshness, wanted_age
-from statusd.web.quality import entity_tag, is_match, quality_fields, revision_tag
+from statusd.web.quality import Quality, entity_tag, is_match, revision_tag
 
 NOW = 1_800_000_000.0
 
@@ -36,9 +36,9 @@ def snapshot(**sources):
 
 
 def quality(found, *names, detail=""):
-    fields = quality_fields(found, names, detail, NOW)
-    assert fields.pop("Cache-Control") == "no-cache"
-    return fields["Age"], fields["Cache-Status"]
+    fields = Quality.of(found, names).fields(detail, NOW)
+    assert fields.pop("cache-control") == "no-cache"
+    return fields["age"], fields["cache-status"]
 
 
 def test_the_age_is_that_of_the_oldest_reading_and_the_ttl_of_the_first_to_expire():
@@ -81,9 +81,9 @@ def test_a_part_that_a_failed_probe_leaves_standing_is_as_old_as_it_is_where_it_
             state = state.after(reading)
         found = Snapshot(root=Assembly([state], {}).tree({}), revision=1, version=1, at=NOW)
         for shown in ("", "sources", "sources/a", "sources/a/readers", "sources/a/readers/r1"):
-            assert quality_fields(found, ["a"], "", NOW, shows=shown)["Age"] == str(age)
-        assert quality_fields(found, ["a"], "", NOW)["Age"] == "2"
-        assert quality_fields(found, ["a"], "", NOW, shows="plugins")["Age"] == "2"
+            assert Quality.of(found, ["a"], shows=shown).fields("", NOW)["age"] == str(age)
+        assert Quality.of(found, ["a"]).fields("", NOW)["age"] == "2"
+        assert Quality.of(found, ["a"], shows="plugins").fields("", NOW)["age"] == "2"
 
 
 def test_an_age_is_never_negative_although_the_clock_was_set_back():

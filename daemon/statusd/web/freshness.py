@@ -67,6 +67,12 @@ class Freshness:
     sources: Mapping[str, SourceInfo]
     snapshot: Callable[[], Snapshot]
     refresh: Refresh
+    has_ages: bool = attrs.field(init=False)
+    """Whether a source has a `max_age`, so that requests may want probes without a word."""
+
+    @has_ages.default
+    def _any_age(self) -> bool:
+        return any(source.max_age is not None for source in self.sources.values())
 
     async def serve(self, behind: Collection[str], cache_control: str | None, now: float) -> str:
         """Have the sources `behind` a document probed where the request or their configuration wants them fresher.

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import Final
 
+import attrs
+
 from statusd.model.snapshot import Snapshot
 from statusd.model.status import Status
 from statusd.model.tree import Node
@@ -49,39 +51,71 @@ def is_match(field: str | None, tag: str) -> bool:
     return tag.removeprefix("W/") in _ENTITY_TAG.findall(field)
 
 
-def quality_fields(
-    snapshot: Snapshot, sources: Iterable[str], detail: str, now: float, *, shows: str | None = None
-) -> dict[str, str]:
-    """Return the fields that say how old an answer is, for how long it is good, and what stands in for what.
+@attrs.frozen(kw_only=True)
+class Quality:
+    """How good a document is, whenever somebody looks.
 
-    Args:
-        snapshot: what it was made of.
-        sources: the names of the sources behind it.
-        detail: why a default or stale value stands in, as far as that is known; or ``""``.
-        now: seconds since 1970.
-        shows: the branch of the tree that it shows, whose nodes may be older than the newest probes; None: none.
+    Attributes:
+        observed: when the oldest reading behind it was observed, in seconds since 1970; None before any.
+        expires: when the first of these readings turns stale; None when none does.
+        detail: why a default or stale value stands in, as far as the tree knows; else ``""``.
     """
-    found = [snapshot.find(f"sources/{name}") for name in sources]
-    nodes = [node for node in found if node is not None]
-    observed = [node.observed_at for node in nodes if node.observed_at is not None]
-    expiring = [node.expires_at for node in nodes if node.expires_at is not None]
-    branch = None if shows is None else snapshot.find(shows)
-    if branch is not None:
-        observed += _observed(branch)
-    if not detail and not observed and any(node.status is not Status.OFF for node in nodes):
-        detail = NOT_OBSERVED
-    if not detail and any(is_stale(node) for node in nodes):
-        detail = STALE
-    status = ["statusd", "hit"]
-    if expiring:
-        status.append(f"ttl={math.floor(min(expiring) - now)}")  # negative once stale (RFC 9211, section 2.4)
-    if detail:
-        status.append(f"detail={detail}")
-    return {
-        "Age": str(max(0, math.floor(now - min(observed)))) if observed else "0",
-        "Cache-Control": "no-cache",
-        "Cache-Status": "; ".join(status),
-    }
+
+    observed: float | None
+    expires: float | None
+    detail: str
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, sources: Iterable[str], *, shows: str | None = None) -> Quality:
+        """Return the quality of what is made of a snapshot.
+
+        Args:
+            snapshot: what it was made of.
+            sources: the names of the sources behind it.
+            shows: the branch of the tree that it shows, whose nodes may be older than the newest probes; None: none.
+        """
+        found = [snapshot.find(f"sources/{name}") for name in sources]
+        nodes = [node for node in found if node is not None]
+        observed = [node.observed_at for node in nodes if node.observed_at is not None]
+        expiring = [node.expires_at for node in nodes if node.expires_at is not None]
+        branch = None if shows is None else snapshot.find(shows)
+        if branch is not None:
+            observed += _observed(branch)
+        detail = ""
+        if not observed and any(node.status is not Status.OFF for node in nodes):
+            detail = NOT_OBSERVED
+        elif any(is_stale(node) for node in nodes):
+            detail = STALE
+        return cls(observed=min(observed, default=None), expires=min(expiring, default=None), detail=detail)
+
+    def fields(self, detail: str, now: float) -> dict[str, str]:
+        """Return the header fields that say how old the document is, for how long it is good, and what stands in for what.
+
+        Args:
+            detail: why a default or stale value stands in, where the document itself says so; or ``""``.
+            now: seconds since 1970.
+        """
+        status = ["statusd", "hit"]
+        if self.expires is not None:
+            # Negative once stale (RFC 9211, section 2.4).
+            status.append(f"ttl={math.floor(self.expires - now)}")
+        if detail := detail or self.detail:
+            status.append(f"detail={detail}")
+        age = 0 if self.observed is None else max(0, math.floor(now - self.observed))
+        return {"age": str(age), "cache-control": "no-cache", "cache-status": "; ".join(status)}
+
+    def until(self, now: float) -> float:
+        """Return when `fields` says something else, in seconds since 1970; infinite when never.
+
+        Args:
+            now: seconds since 1970.
+        """
+        ends = [math.inf]
+        if self.observed is not None:
+            ends.append(self.observed + max(0, math.floor(now - self.observed)) + 1)
+        if self.expires is not None:
+            ends.append(self.expires - math.floor(self.expires - now))
+        return min(ends)
 
 
 def _observed(node: Node) -> Iterator[float]:

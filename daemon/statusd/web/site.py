@@ -57,6 +57,10 @@ class Endpoint:
         branch: the branch whose change a request can wait for, or None.
         takes_query: whether it knows any query parameter; if not, whatever stands there is ignored.
         is_stream: whether it sends events instead of a document.
+        route: its name in metrics: the path, with ``/*`` for all below.
+        is_steady: whether it renders the same for everybody while the snapshot is the same.
+        is_quick: whether it costs so little, without a query, that it is answered at once: what is rendered once a
+            snapshot, and what probes ask.
     """
 
     render: Callable[[Ask], Rendered | None] = lambda _ask: None
@@ -66,6 +70,9 @@ class Endpoint:
     branch: str | None = None
     takes_query: bool = False
     is_stream: bool = False
+    route: str = ""
+    is_steady: bool = False
+    is_quick: bool = False
 
 
 Renderer: TypeAlias = Callable[[Ask], Document | Rendered | None]
@@ -119,22 +126,41 @@ class Site:
         self._models = models
         self._snapshot = snapshot
         self._branches = Branches(snapshot)
-        health = Endpoint(render=lambda _ask: _HEALTH)
+        health = Endpoint(render=lambda _ask: _HEALTH, route="/health", is_steady=True, is_quick=True)
         self._fixed = {
             "/health": health,
-            "/healthz": health,
-            "/livez": Endpoint(render=lambda ask: _untagged(core.live(ask))),
+            "/healthz": attrs.evolve(health, route="/healthz"),
+            "/livez": Endpoint(render=lambda ask: _untagged(core.live(ask)), route="/livez", is_quick=True),
             "/": Endpoint(
-                render=partial(_tagged, core.page), sources=self._names, is_on_demand=True, shows=""
+                render=partial(_tagged, core.page),
+                sources=self._names,
+                is_on_demand=True,
+                shows="",
+                route="/",
+                is_steady=True,
+                is_quick=True,
             ),
-            "/metrics": Endpoint(render=partial(_tagged, core.metrics), sources=self._names),
-            "/openapi.json": Endpoint(render=partial(_tagged, core.openapi), sources=()),
-            EVENTS: Endpoint(is_stream=True),
+            "/metrics": Endpoint(
+                render=partial(_tagged, core.metrics), sources=self._names, route="/metrics"
+            ),
+            "/openapi.json": Endpoint(
+                render=partial(_tagged, core.openapi),
+                sources=(),
+                route="/openapi.json",
+                is_steady=True,
+                is_quick=True,
+            ),
+            EVENTS: Endpoint(is_stream=True, route=EVENTS),
         }
         self._branches_of = {STATE: self._state, EXPLAIN: self._explanation, READY: self._readiness}
         for path, page in documents.pages.items():
             self._fixed[path] = Endpoint(
-                render=partial(self._view, path), sources=page.sources, is_on_demand=True
+                render=partial(self._view, path),
+                sources=page.sources,
+                is_on_demand=True,
+                route=path,
+                is_steady=True,
+                is_quick=True,
             )
 
     def find(self, path: str) -> Endpoint | None:
@@ -173,6 +199,9 @@ class Site:
             shows=branch,
             branch=branch,
             takes_query=True,
+            route=_route(STATE, branch),
+            is_steady=True,
+            is_quick=True,
         )
 
     def _explanation(self, branch: str) -> Endpoint:
@@ -181,6 +210,7 @@ class Site:
             sources=self.behind(branch),
             is_on_demand=True,
             shows=_part(branch),
+            route=_route(EXPLAIN, branch),
         )
 
     def _readiness(self, branch: str) -> Endpoint:
@@ -189,6 +219,8 @@ class Site:
             sources=self.behind(branch),
             shows=_part(branch),
             takes_query=True,
+            route=_route(READY, branch),
+            is_quick=True,
         )
 
     def behind(self, branch: str) -> tuple[str, ...]:
@@ -252,6 +284,10 @@ def _untagged(answer: Document | Rendered | None) -> Rendered | None:
 def _part(branch: str) -> str | None:
     """Return `branch` where it lies below a source or a model, whose readings may be older than the newest probe."""
     return branch if branch.count("/") > 1 else None
+
+
+def _route(head: str, branch: str) -> str:
+    return f"{head}/*" if branch else head
 
 
 def no_such_node(branch: str) -> Document:

@@ -29,6 +29,7 @@ class Limits:
         linger_timeout: seconds in which unread input is drained after the last answer, so that closing does not
             reset the connection before the client has read it.
         streams: event streams at a time.
+        waiting: requests that wait for news or for probes at a time.
         requests: requests after which a connection is closed.
         connections: connections at a time; without a bound, clients could take the descriptors that probes need,
             and make every backend look away.
@@ -44,9 +45,10 @@ class Limits:
     linger_timeout: float = 1.0
     requests: int = 100_000
     streams: int = attrs.field(factory=lambda: half_of_descriptors() // 2)
+    waiting: int = attrs.field(factory=lambda: half_of_descriptors() // 2)
     connections: int = attrs.field(factory=half_of_descriptors)
 
     @property
-    def waiting(self) -> float:
+    def waiting_time(self) -> float:
         """Seconds that an answer may wait for news and for probes, so that it is sent before its time is over."""
         return max(0.0, self.request_timeout - self.body_timeout - self.send_timeout)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 Message: TypeAlias = Any
 """Of ASGI."""
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Address: TypeAlias = tuple[str, int] | None
+
+ROUTE: Final = "statusd.route"
+"""Key of a request's scope under which the application leaves the name of the endpoint, for metrics."""
+PROBES_ONLY: Final = "statusd.probes_only"
+"""Key of the scope's state: whether the connection came to a listener for probe endpoints alone."""
 
 
 class Wire(Protocol):

@@ -1,0 +1,275 @@
+"""Answers: what a request gets, whichever way it came; the front stage and Quart both ask here, so they cannot differ."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import attrs
+import trio
+
+from statusd.model.snapshot import Snapshot
+from statusd.plugin.contracts import Document
+from statusd.web.access import CHALLENGE, SECURITY, Access, is_probe
+from statusd.web.feed import Feed
+from statusd.web.freshness import Freshness, wanted_age
+from statusd.web.problems import http_problem
+from statusd.web.quality import Quality, is_match
+from statusd.web.query import Query, QueryError, query_of, revision_in, seconds_in
+from statusd.web.site import Ask, Endpoint, Site
+from statusd.web.target import canonical
+
+METHODS: Final = ("GET", "HEAD", "OPTIONS")
+ALLOW: Final = ", ".join(METHODS)
+MOST_WAIT: Final = 60.0
+"""Seconds that a long poll waits at most."""
+RETRY: Final = "10"
+"""Seconds after which whom there was no room for may ask again."""
+HEEDED: Final = (
+    *("accept", "access-control-request-method", "authorization", "cache-control", "host", "if-none-match"),
+    "origin",
+)
+"""The header fields that an answer may depend on; a request's others are not looked at."""
+NOWHERE: Final = "none"
+"""Stands for the route of a path at which nothing is."""
+
+
+@attrs.frozen(kw_only=True)
+class Asked:
+    """A request, as far as answers depend on it.
+
+    Attributes:
+        method: as sent.
+        path: raw: percent-encoded, without the query; or ``*``.
+        query: the raw query.
+        fields: those of `HEEDED` that it has, names in lower case; the values of several lines joined by commas.
+        is_probes_only: whether it came to a listener for probe endpoints alone.
+    """
+
+    method: str
+    path: str
+    query: bytes = b""
+    fields: Mapping[str, str]
+    is_probes_only: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What is sent for a request.
+
+    Attributes:
+        status: the status code.
+        fields: the header but for ``Date`` and ``Connection``; names in lower case.
+        body: also the answer to HEAD has it, and is sent without.
+        route: names the endpoint in metrics, whatever strangers put into the path.
+        until: seconds since 1970 from when on it may differ although the snapshot does not; 0 = always.
+    """
+
+    status: int
+    fields: Mapping[str, str]
+    body: bytes = b""
+    route: str = NOWHERE
+    until: float = math.inf
+
+
+@attrs.frozen(kw_only=True)
+class Service:
+    """What is served.
+
+    Attributes:
+        site: the endpoints.
+        feed: what revisions changed, for those who wait for one.
+        freshness: has sources probed for requests that want them fresh.
+        snapshot: returns the newest snapshot.
+        access: who may ask for what.
+        now: returns the wall clock, in seconds since 1970.
+    """
+
+    site: Site
+    feed: Feed
+    freshness: Freshness
+    snapshot: Callable[[], Snapshot]
+    access: Access = Access()
+    now: Callable[[], float] = time.time
+
+
+@attrs.define(eq=False)
+class Answers:
+    """Answers requests.
+
+    Attributes:
+        service: what is served.
+        patience: seconds after which an answer shows what is there, whatever it waits for.
+        most_waiting: requests that wait for news or for probes at a time.
+        waiting: requests that do so now.
+    """
+
+    service: Service
+    patience: float = 60.0
+    most_waiting: float = math.inf
+    waiting: int = attrs.field(default=0, init=False)
+    _version: int | None = attrs.field(default=None, init=False)
+    _qualities: dict[tuple[str | None, tuple[str, ...]], Quality] = attrs.field(factory=dict, init=False)
+
+    def at_once(self, asked: Asked) -> Answer | None:
+        """Return the answer for which there is nothing to wait and little to do; None: it is to be asked for in full.
+
+        Args:
+            asked: a request with the method GET or HEAD.
+        """
+        found = self.find(asked)
+        if isinstance(found, Answer):
+            return found
+        if not found.is_quick or (found.takes_query and asked.query):
+            return None
+        if self._outdated(found, asked):
+            return None
+        return self._rendered(found, asked, {}, "")
+
+    async def in_full(self, asked: Asked, endpoint: Endpoint) -> Answer:
+        """Return the document of `endpoint`: waited for and probed for as the request asks, or 304."""
+        try:
+            query = query_of(asked.query) if endpoint.takes_query else {}
+            since = revision_in(query, "since") if endpoint.branch is not None else None
+            seconds = seconds_in(query, "wait", most=MOST_WAIT) if endpoint.branch is not None else 0.0
+        except QueryError as error:
+            return self.document(asked, endpoint.route, error.problem)
+        waits = since is not None and seconds > 0
+        if not waits and not self._outdated(endpoint, asked):
+            return self._rendered(endpoint, asked, query, "")
+        if self.waiting >= self.most_waiting:
+            return self.problem(asked, 503, endpoint.route, {"retry-after": RETRY})
+        detail = ""
+        self.waiting += 1
+        try:
+            with trio.move_on_after(self.patience):
+                if waits and since is not None and endpoint.branch is not None:
+                    with trio.move_on_after(seconds):
+                        await self.service.feed.change_of(endpoint.branch, since)
+                detail = await self._freshened(endpoint, asked)
+        finally:
+            self.waiting -= 1
+        return self._rendered(endpoint, asked, query, detail)
+
+    def find(self, asked: Asked) -> Endpoint | Answer:
+        """Return the endpoint that answers, or the answer where none does."""
+        if asked.path == "*":  # asks about the server itself (RFC 9110, section 9.3.7)
+            return self._options(asked, "*")
+        site, access = self.service.site, self.service.access
+        if asked.is_probes_only and not is_probe(asked.path):
+            return self.problem(asked, 404)
+        endpoint = site.find(asked.path)
+        if asked.method != "OPTIONS" or endpoint is None:
+            # Of what is nowhere, too: who may not look must not learn what there is.
+            status = access.refuses(canonical(asked.path), asked.fields)
+            if status:
+                extra = {"www-authenticate": CHALLENGE} if status == 401 else {}
+                return self.problem(asked, status, endpoint.route if endpoint else NOWHERE, extra)
+        if endpoint is None:
+            missing = site.missing(asked.path)
+            return self.document(asked, NOWHERE, missing or http_problem(404))
+        if asked.method == "OPTIONS":
+            return self._options(asked, endpoint.route)
+        if asked.method not in METHODS:
+            return self.problem(asked, 405, endpoint.route, {"allow": ALLOW})
+        return endpoint
+
+    def problem(
+        self, asked: Asked, status: int, route: str = NOWHERE, extra: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Return the answer for a failure that HTTP itself has a status code for."""
+        return self.document(asked, route, http_problem(status), extra)
+
+    def _rendered(self, endpoint: Endpoint, asked: Asked, query: Query, detail: str) -> Answer:
+        service = self.service
+        now = service.now()
+        ask = Ask(query=query, accept=asked.fields.get("accept", ""), now=now)
+        try:
+            rendered = endpoint.render(ask)
+        except QueryError as error:
+            return self.document(asked, endpoint.route, error.problem)
+        if rendered is None:  # it has gone since
+            return self.problem(asked, 404, endpoint.route)
+        document = rendered.document
+        extra = {name.lower(): value for name, value in rendered.fields.items()}
+        until = math.inf if endpoint.is_steady else 0.0
+        if rendered.tag:
+            extra["etag"] = rendered.tag
+        if endpoint.sources is not None:
+            quality = self._quality(endpoint.shows, endpoint.sources)
+            extra |= quality.fields(document.detail or detail, now)
+            until = min(until, quality.until(now))
+        if 200 <= document.status < 300 and rendered.tag:
+            if is_match(asked.fields.get("if-none-match"), rendered.tag):
+                return self.answer(asked, endpoint.route, 304, extra, until=until)
+        return self.document(asked, endpoint.route, document, extra, until=until)
+
+    def _quality(self, shows: str | None, sources: tuple[str, ...]) -> Quality:
+        """Return the quality of what is made of the newest snapshot, looked up once: a branch may have many nodes."""
+        snapshot = self.service.snapshot()
+        if self._version != snapshot.version:
+            self._version, self._qualities = snapshot.version, {}
+        quality = self._qualities.get((shows, sources))
+        if quality is None:
+            quality = self._qualities[shows, sources] = Quality.of(snapshot, sources, shows=shows)
+        return quality
+
+    async def _freshened(self, endpoint: Endpoint, asked: Asked) -> str:
+        """Have the sources behind `endpoint` probed as the request wants; return why they were not, or ``""``."""
+        if not endpoint.is_on_demand or not endpoint.sources:
+            return ""
+        control = asked.fields.get("cache-control")
+        return await self.service.freshness.serve(endpoint.sources, control, self.service.now())
+
+    def _outdated(self, endpoint: Endpoint, asked: Asked) -> bool:
+        """Whether the request, or a source's own `max_age`, wants a source behind `endpoint` probed now."""
+        if not endpoint.is_on_demand or not endpoint.sources:
+            return False
+        freshness, control = self.service.freshness, asked.fields.get("cache-control")
+        wanted = math.inf if control is None else wanted_age(control)
+        if wanted == math.inf and not freshness.has_ages:
+            return False
+        return bool(freshness.outdated(endpoint.sources, wanted, self.service.now()))
+
+    def _options(self, asked: Asked, route: str) -> Answer:
+        is_preflight = "access-control-request-method" in asked.fields
+        return self.answer(asked, route, 204, {"allow": ALLOW}, is_preflight=is_preflight)
+
+    def document(
+        self,
+        asked: Asked,
+        route: str,
+        document: Document,
+        extra: Mapping[str, str] | None = None,
+        *,
+        until: float = math.inf,
+    ) -> Answer:
+        """Return the answer that sends `document`, with the header fields `extra` besides."""
+        fields = {
+            "content-type": document.content_type,
+            "content-length": str(len(document.body)),
+            **SECURITY,
+            **(extra or {}),
+        }
+        return self.answer(asked, route, document.status, fields, document.body, until=until)
+
+    def answer(
+        self,
+        asked: Asked,
+        route: str,
+        status: int,
+        fields: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        until: float = math.inf,
+        is_preflight: bool = False,
+    ) -> Answer:
+        """Return the answer with these `fields`, and with what lets scripts of other origins read it."""
+        every = dict(fields)
+        cors = self.service.access.cors(asked.fields.get("origin", ""), is_preflight=is_preflight)
+        if "vary" in every and "vary" in cors:
+            cors["vary"] = f"{every['vary']}, {cors['vary']}"
+        every |= cors
+        return Answer(status=status, fields=every, body=body, route=route, until=until)
