@@ -11,14 +11,14 @@ from urllib.parse import quote, urlencode
 import attrs
 
 from statusd.client.faults import ClientError, said
-from statusd.values import Bind, Url
+from statusd.values import Bind, Secret, Url
 
 DEFAULT: Final = "http://127.0.0.1:8000"
 VARIABLE: Final = "STATUSD_URL"
 
 _EXPECTED: Final = (
-    'expected such as "http://127.0.0.1:8000", "https://status.example.org/prefix", "127.0.0.1:8000" or '
-    '"unix:/run/statusd/http.sock"'
+    'expected such as "http://127.0.0.1:8000", "https://status.example.org/prefix", "127.0.0.1:8000", '
+    '"tls:127.0.0.1:8443" or "unix:/run/statusd/http.sock"'
 )
 _STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PATH_SAFE: Final = "%!$&'()*+,;=:@"  # pchar of RFC 3986, section 3.3, besides what quote leaves
@@ -26,15 +26,17 @@ _PATH_SAFE: Final = "%!$&'()*+,;=:@"  # pchar of RFC 3986, section 3.3, besides 
 
 @attrs.frozen
 class Address:
-    """An address to connect to: TCP, with or without TLS, or a Unix socket.
+    """An address to connect to, TCP or a Unix socket, with or without TLS, and the credentials for it.
 
     Attributes:
         url: HTTP or HTTPS; for a Unix socket only what a request needs.
         socket: path of the Unix socket to connect to instead, or ``""``.
+        token: bearer token for it, of visible ASCII characters; it goes nowhere else.
     """
 
     url: Url
     socket: str = ""
+    token: Secret = attrs.field(factory=Secret)
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -67,7 +69,10 @@ class Address:
 
     @property
     def server_name(self) -> str:
-        """The name that a certificate must be for: neither a zone nor the dot of a full name is part of it."""
+        """The name that a certificate must be for, or ``""`` for a Unix socket, whose path no certificate is for."""
+        if self.socket:
+            return ""
+        # Neither a zone nor the dot of a full name is part of it.
         return self.host.partition("%")[0].rstrip(".")
 
     def target(self, path: str, /, **query: str) -> str:
@@ -89,12 +94,16 @@ class Address:
             raise ValueError("has no valid host name") from None
         authority = attrs.evolve(self.url, host=encoded).authority
         headers = [("Host", authority), ("Connection", "close"), ("Accept-Encoding", "identity")]
-        if authorization := self.url.basic_authorization.reveal():
+        if self.token:
+            headers.append(("Authorization", f"Bearer {self.token.reveal()}"))
+        elif authorization := self.url.basic_authorization.reveal():
             headers.append(("Authorization", authorization))
         return headers
 
     def __str__(self) -> str:
-        return said(f"unix:{self.socket}" if self.socket else str(self.url.bare).rstrip("/"))
+        if self.socket:
+            return said(f"{'tls:' if self.is_tls else ''}unix:{self.socket}")
+        return said(str(self.url.bare).rstrip("/"))
 
 
 def named_by(environ: Mapping[str, str]) -> str:
@@ -131,11 +140,12 @@ def _from_bind(text: str) -> Address:
         bind = Bind.parse(text)
     except ValueError:
         raise ValueError("is neither a URL nor what [http] bind takes") from None
+    scheme = "https" if bind.is_tls else "http"
     if bind.path:
-        return Address(Url(scheme="http", host="localhost"), bind.path)
+        return Address(Url(scheme=scheme, host="localhost"), bind.path)
     if bind.port == 0:
         raise ValueError("has port 0")
     host = ipaddress.ip_address(bind.host)
     if host.is_unspecified:
         host = ipaddress.ip_address("127.0.0.1" if host.version == 4 else "::1")
-    return Address(Url(scheme="http", host=str(host), port=bind.port))
+    return Address(Url(scheme=scheme, host=str(host), port=bind.port))

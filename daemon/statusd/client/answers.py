@@ -1,4 +1,4 @@
-"""The answers of ``/state`` and ``/explain`` as values, and what every other answer means."""
+"""The answers of ``/state`` and ``/explain`` as values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from statusd.client.address import Address
 from statusd.client.exchange import Head
-from statusd.client.faults import ClientError, said
+from statusd.client.faults import not_statusd
 from statusd.client.quality import Quality, read_quality
 from statusd.client.updates import NodeJson, is_branch
 
@@ -87,55 +87,4 @@ def read_answer(kind: type[T], head: Head, body: bytes, address: Address, endpoi
         document = msgspec.json.decode(body, type=dict[str, Any])
         return msgspec.convert({**document, "document": document, "quality": quality}, kind)
     except (ValueError, RecursionError):
-        raise _not_statusd(address, endpoint) from None
-
-
-def refusal(head: Head, body: bytes, address: Address, endpoint: str, path: str) -> ClientError:
-    """Return what an answer other than the wanted one means.
-
-    Args:
-        head: its beginning.
-        body: its body, or the first part of it.
-        address: who answered.
-        endpoint: what was asked, such as ``/state``.
-        path: of the node that was asked for; ``""`` is the root.
-    """
-    problem = _problem(head, body)
-    status = head.status
-    if status == 404 and path and problem.get("reason") == "not_found":
-        return ClientError(
-            "no_such_node", f'The tree of {address} has no node "{said(path)}": look at {address}/state.'
-        )
-    if status in {401, 403, 407}:
-        return ClientError(
-            "unauthorized",
-            f"{address} answered {status}: put the credentials of the proxy before it into the URL.",
-        )
-    if 300 <= status < 400:
-        target = said(head.headers.get("location", "")) or "an unnamed place"
-        return ClientError("moved", f"{address} sends on to {target}: use that address instead.")
-    if status >= 500:
-        detail = problem.get("detail") or problem.get("title")
-        why = f": {said(detail)}" if isinstance(detail, str) else ": it, or what it stands behind, is not up"
-        return ClientError("unavailable", f"{address} answered {status}{why}; try again later.")
-    if problem and status != 404:
-        why = problem.get("detail") or problem.get("title") or "no reason given"
-        return ClientError("rejected", f"{address} refused the request with {status}: {said(str(why))}")
-    return _not_statusd(address, endpoint, status)
-
-
-def _problem(head: Head, body: bytes) -> Mapping[str, Any]:
-    if head.media_type != "application/problem+json":
-        return {}
-    try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _not_statusd(address: Address, endpoint: str, status: int = 200) -> ClientError:
-    return ClientError(
-        "not_statusd",
-        f"{address} answered {endpoint} with {status} and nothing that statusd says: "
-        "correct the address, or update what is older, the daemon or this client.",
-    )
+        raise not_statusd(str(address), endpoint) from None

@@ -8,9 +8,10 @@ from typing import Final, Generic, TypeVar
 import attrs
 
 from statusd.client.address import node_path
-from statusd.client.answers import Explanation, TreeState, read_answer, refusal
+from statusd.client.answers import Explanation, TreeState, read_answer
 from statusd.client.connection import Connection
 from statusd.client.exchange import Exchange
+from statusd.client.refusals import refusal
 
 MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of an answer."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Self, TypeVar
 
-from statusd.client.address import Address, named_by
+from statusd.client.access import Access
 from statusd.client.answers import Explanation, TreeState
 from statusd.client.asking import Question, about_explanation, about_state, ask
 from statusd.client.connection import run
@@ -71,18 +71,30 @@ class Client:
 
     Args:
         url: where the daemon is: a URL (``http://``, ``https://``), or what ``[http] bind`` takes
-            (``127.0.0.1:8000``, ``unix:/run/statusd/http.sock``); None for ``$STATUSD_URL``, else port 8000 of this host.
+            (``127.0.0.1:8000``, ``tls:127.0.0.1:8443``, ``unix:/run/statusd/http.sock``); None for ``$STATUSD_URL``,
+            else port 8000 of this host.
+        token: bearer token that the daemon wants, which goes nowhere else; None for ``$STATUSD_TOKEN`` where `url` is
+            None, else for none.
         timeout: seconds for an answer, from looking the name up to its last byte.
-        ca_file: PEM file with the certificate authorities to trust, instead of the system's.
+        ca_file: PEM file with the certificate authorities to trust, instead of the system's; None for
+            ``$STATUSD_CA_FILE`` where `url` is None, else for the system's.
 
     Raises:
-        ClientError: ``bad_address``.
+        ClientError: ``bad_address``; ``bad_token`` for one that no request can carry.
     """
 
-    def __init__(self, url: str | None = None, *, timeout: float = 5.0, ca_file: str = "") -> None:
-        self.address = Address.parse(named_by(os.environ) if url is None else url)
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        timeout: float = 5.0,
+        ca_file: str | None = None,
+    ) -> None:
+        access = Access.given(url, token, ca_file, os.environ)
+        self.address = access.address
         self._timeout = timeout
-        self._ca_file = ca_file
+        self._ca_file = access.ca_file
         self._streams: list[Events] = []
 
     def state(

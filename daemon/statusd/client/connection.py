@@ -6,12 +6,10 @@ never suspend, so that `run` needs no event loop.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol, TypeVar
 
 from statusd.client.address import Address
-from statusd.client.faults import ClientError
 
 READ_SIZE: Final = 64 * 1024
 """Bytes that are read at once."""
@@ -68,22 +66,3 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         result: T = end.value
         return result
     raise AssertionError("a blocking transport suspended")
-
-
-def tls_context(ca_file: str) -> ssl.SSLContext:
-    """Return a context that trusts the authorities in `ca_file`, or the system's when it is empty.
-
-    Raises:
-        ClientError: ``tls_failed`` when the file cannot be used.
-    """
-    try:
-        context = ssl.create_default_context(cafile=ca_file or None)
-    except (OSError, ValueError):  # SSLError is an OSError
-        raise ClientError(
-            "tls_failed", f"{ca_file} cannot be used: ca_file must name a readable PEM file with authorities."
-        ) from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Some Pythons set it, such as Debian 12's 3.11.2; an answer that was cut then looks whole.
-    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
-    context.set_alpn_protocols(["http/1.1"])
-    return context

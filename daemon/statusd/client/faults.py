@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import Final
 
 from statusd.errors import StatusdError
@@ -18,15 +17,17 @@ class ClientError(StatusdError):
     Args:
         reason: a lower_snake_case word for programs: ``bad_address``, ``name_not_resolved``, ``refused``,
             ``unreachable``, ``permission_denied``, ``no_socket``, ``timeout``, ``tls_failed``, ``connection_lost``,
-            ``moved``, ``unauthorized``, ``unavailable``, ``no_such_node``, ``rejected``, ``not_statusd``,
-            ``too_large``, ``bad_stream``.
+            ``moved``, ``unauthorized``, ``bad_token``, ``misdirected``, ``too_many_requests``, ``unavailable``,
+            ``no_such_node``, ``rejected``, ``not_statusd``, ``too_large``, ``bad_stream``.
         message: one sentence for people: what, where, the remedy.
+        retry_after: seconds that the daemon asks to wait before it is asked again, or None.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.retry_after = retry_after
 
 
 _OWN_WORDS: Final = {"not_found": "no_socket", "protocol_error": "not_statusd"}
@@ -35,8 +36,6 @@ _OWN_WORDS: Final = {"not_found": "no_socket", "protocol_error": "not_statusd"}
 
 def system_error(error: OSError, where: str) -> ClientError:
     """Return what the operating system's `error` means for the connection to `where`."""
-    if isinstance(error, ssl.SSLError):
-        return tls_error(error, where)
     reason, message = reason_and_message(error, where)
     return ClientError(_OWN_WORDS.get(reason, reason), message)
 
@@ -61,18 +60,12 @@ def unresolved(host: str, where: str) -> ClientError:
     )
 
 
-def tls_error(error: ssl.SSLError, where: str) -> ClientError:
-    """Return what `error` means for the TLS connection to `where`."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ClientError(
-            "tls_failed",
-            f"The certificate of {where} was refused ({said(error.verify_message)}): give the file of its authority "
-            "as ca_file or in SSL_CERT_FILE, or mend the certificate.",
-        )
-    if isinstance(error, ssl.SSLEOFError) or (error.reason or "") == "UNEXPECTED_EOF_WHILE_READING":
-        return hung_up(where)
+def not_statusd(where: str, endpoint: str, status: int = 200) -> ClientError:
+    """Return what an answer means that no statusd gives."""
     return ClientError(
-        "tls_failed", f"No TLS connection to {where}: use http:// where it speaks none, or look at its log."
+        "not_statusd",
+        f"{where} answered {endpoint} with {status} and nothing that statusd says: "
+        "correct the address, or update what is older, the daemon or this client.",
     )
 
 

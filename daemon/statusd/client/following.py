@@ -9,11 +9,11 @@ from typing import Final
 import attrs
 
 from statusd.client.address import node_path
-from statusd.client.answers import refusal
 from statusd.client.asking import MAX_REFUSAL
 from statusd.client.connection import Connection
 from statusd.client.exchange import Exchange
 from statusd.client.faults import ClientError, hung_up
+from statusd.client.refusals import refusal
 from statusd.client.sse import EventParser
 from statusd.client.updates import Disconnected, Update, read_event
 
@@ -25,6 +25,8 @@ LEAST_PAUSE: Final = 0.1
 """Seconds, whatever the server says: a stream that ends at once is no reason to hammer it."""
 MOST_PAUSE: Final = 30.0
 """Seconds that the pauses grow to."""
+MOST_RETRY_AFTER: Final = 600.0
+"""Seconds for which a server can ask with ``Retry-After``."""
 JITTER: Final = 0.5
 """Part of a pause that chance adds at most, so that the clients of a restarted daemon come one by one."""
 
@@ -120,17 +122,21 @@ class Following:
         if error.reason in {"bad_stream", "too_large"}:
             self._parser.last_id = ""  # to go on from there would bring the same again
         self._ready.append(Disconnected(error.message))
-        self._pause_until = self._connection.now() + pause(self._parser.retry, self._failures)
+        self._pause_until = self._connection.now() + pause(
+            self._parser.retry, self._failures, error.retry_after
+        )
         self._failures += 1
 
 
-def pause(retry: int | None, failures: int) -> float:
+def pause(retry: int | None, failures: int, retry_after: float | None = None) -> float:
     """Return the seconds to wait before the stream is opened again.
 
     Args:
         retry: milliseconds that the server asked for, or None.
         failures: streams in a row that brought nothing.
+        retry_after: seconds that the answer asked for which came instead of a stream, or None.
     """
     asked = FIRST_PAUSE if retry is None else retry / 1000
     grown = min(max(asked, LEAST_PAUSE) * 2.0 ** min(failures, 30), MOST_PAUSE)
-    return grown * (1 + JITTER * random.random())  # noqa: S311  # spreads load, hides nothing
+    least = max(grown, min(retry_after or 0.0, MOST_RETRY_AFTER))
+    return least * (1 + JITTER * random.random())  # noqa: S311  # spreads load, hides nothing

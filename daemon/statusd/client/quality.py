@@ -47,7 +47,7 @@ def read_quality(headers: Mapping[str, str]) -> Quality:
         age=float(age) if age.isascii() and age.isdigit() and len(age) < 16 else None,
         ttl=int(ttl) if _INTEGER.fullmatch(ttl) else None,
         detail=parameters.get("detail", ""),
-        date=_date(headers.get("date", "")),
+        date=http_date(headers.get("date", "")),
     )
 
 
@@ -66,7 +66,8 @@ def _text(item: str) -> str:
     return _ESCAPED.sub(r"\1", item[1:-1]) if item.startswith('"') else item
 
 
-def _date(value: str) -> float | None:
+def http_date(value: str) -> float | None:
+    """Return the seconds since 1970 of a date in a header (RFC 9110, section 5.6.7), or None for what is none."""
     try:
         return parsedate_to_datetime(value).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):

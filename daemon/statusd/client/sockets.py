@@ -12,8 +12,9 @@ from typing import Any
 import attrs
 
 from statusd.client.address import Address
-from statusd.client.connection import READ_SIZE, tls_context
-from statusd.client.faults import ClientError, system_error, timed_out, unresolved
+from statusd.client.connection import READ_SIZE
+from statusd.client.faults import ClientError, timed_out, unresolved
+from statusd.client.tls import failure, tls_context
 
 
 @attrs.define(eq=False)
@@ -67,7 +68,7 @@ class SocketConnection:
         except TimeoutError:
             raise timed_out(str(self.address)) from None
         except OSError as error:
-            raise system_error(error, str(self.address)) from error
+            raise failure(error, self.address, self.ca_file) from error
 
     def _open(self) -> socket.socket:
         if self._socket is None:
@@ -76,15 +77,17 @@ class SocketConnection:
         return self._socket
 
     def _connected(self) -> socket.socket:
-        if self.address.socket:
-            return _opened(socket.AF_UNIX, self.address.socket, self.until)
-        context = tls_context(self.ca_file) if self.address.is_tls else None
-        sock = _first_opened(self._resolved(), self.until)
+        address = self.address
+        context = tls_context(self.ca_file, address) if address.is_tls else None
+        if address.socket:
+            sock = _opened(socket.AF_UNIX, address.socket, self.until)
+        else:
+            sock = _first_opened(self._resolved(), self.until)
         if context is None:
             return sock
         try:
             sock.settimeout(_left(self.until))
-            return context.wrap_socket(sock, server_hostname=self.address.server_name)
+            return context.wrap_socket(sock, server_hostname=address.server_name or None)
         except BaseException:
             sock.close()
             raise

@@ -10,8 +10,9 @@ import attrs
 import trio
 
 from statusd.client.address import Address
-from statusd.client.connection import READ_SIZE, tls_context
-from statusd.client.faults import ClientError, hung_up, system_error, timed_out, unresolved
+from statusd.client.connection import READ_SIZE
+from statusd.client.faults import ClientError, hung_up, timed_out, unresolved
+from statusd.client.tls import failure, tls_context
 
 
 @attrs.define(eq=False)
@@ -70,14 +71,17 @@ class StreamConnection:
             raise ClientError("closed", "The client was closed: make a new one.") from None
         except trio.BrokenResourceError as error:
             cause = error.__cause__
-            raise (system_error(cause, where) if isinstance(cause, OSError) else hung_up(where)) from error
+            raise (self._failed(cause) if isinstance(cause, OSError) else hung_up(where)) from error
         except (socket.gaierror, UnicodeError) as error:
             raise unresolved(self.address.host, where) from error
         except OSError as error:
             group = error.__cause__  # of one attempt for each of the host's addresses
             attempts = group.exceptions if isinstance(group, ExceptionGroup) else [error]
-            failures = [system_error(one, where) for one in attempts if isinstance(one, OSError)]
+            failures = [self._failed(one) for one in attempts if isinstance(one, OSError)]
             raise min(failures, key=lambda failure: failure.reason != "refused") from error
+
+    def _failed(self, error: OSError) -> ClientError:
+        return failure(error, self.address, self.ca_file)
 
     def _open(self) -> trio.abc.Stream:
         if self._stream is None:
@@ -88,13 +92,16 @@ class StreamConnection:
         address = self.address
         if address.socket:
             self._transport = await trio.open_unix_socket(address.socket)
-            return self._transport
-        self._transport = await trio.open_tcp_stream(address.host, address.port)
+        else:
+            self._transport = await trio.open_tcp_stream(address.host, address.port)
         if not address.is_tls:
             return self._transport
-        context = await trio.to_thread.run_sync(tls_context, self.ca_file, abandon_on_cancel=True)
+        context = await trio.to_thread.run_sync(tls_context, self.ca_file, address, abandon_on_cancel=True)
         stream = trio.SSLStream(
-            self._transport, context, server_hostname=address.server_name, https_compatible=True
+            self._transport,
+            context,
+            server_hostname=address.server_name or None,
+            https_compatible=True,
         )
         await stream.do_handshake()
         return stream
