@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from statusd import __version__
 from statusd.config.mistakes import ConfigError
 from statusd.errors import StartError
-from statusd.redaction import Redactor
 
 if TYPE_CHECKING:
     from statusd.commands.where import Where
@@ -148,8 +147,19 @@ def _add_path(parser: argparse.ArgumentParser) -> None:
 def _add_daemon(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url",
-        help="the daemon, such as http://127.0.0.1:8000 or unix:/run/statusd/http.sock; default: $STATUSD_URL, then "
-        "the configured bind",
+        help="the daemon, such as http://127.0.0.1:8000, https://host:8443 or unix:/run/statusd/http.sock; default: "
+        "$STATUSD_URL, then the configured bind",
+    )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="holds the token that the daemon wants; default: $STATUSD_TOKEN, then, where the address is the "
+        "configured one, [http] token",
+    )
+    parser.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        help="PEM file with the certificate authorities to trust; default: $STATUSD_CA_FILE, then the system's",
     )
     _add_config(parser)
     _add_json(parser)
@@ -196,17 +206,19 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from statusd.commands.check import check
+    from statusd.commands.quiet import quiet_logging
 
-    findings = check(options.file, os.environ, _quiet_logging())
+    findings = check(options.file, os.environ, quiet_logging(os.environ))
     _print(findings.as_json() if options.json else findings.as_text())
     return findings.exit_code
 
 
 def _probe(options: argparse.Namespace) -> int:
     from statusd.commands.probe import NoSuchSourceError, probe
+    from statusd.commands.quiet import quiet_logging
 
     try:
-        explained = probe(options.source, options.config, os.environ, _quiet_logging())
+        explained = probe(options.source, options.config, os.environ, quiet_logging(os.environ))
     except NoSuchSourceError as error:
         print(f"statusd: {error}", file=sys.stderr)
         return 2
@@ -216,8 +228,9 @@ def _probe(options: argparse.Namespace) -> int:
 
 def _plugins(options: argparse.Namespace) -> int:
     from statusd.commands.plugins import as_json, as_text, plugins
+    from statusd.commands.quiet import quiet_logging
 
-    found = plugins(options.config, os.environ, _quiet_logging())
+    found = plugins(options.config, os.environ, quiet_logging(os.environ))
     _print([as_json(plugin) for plugin in found] if options.json else as_text(found))
     return 1 if any(plugin.error for plugin in found) else 0
 
@@ -266,25 +279,11 @@ def _with_daemon(options: argparse.Namespace, command: Callable[[Where], int]) -
     from statusd.commands.where import find_daemon
 
     try:
-        return command(find_daemon(options.url, options.config, os.environ))
+        where = find_daemon(options.url, options.config, os.environ, options.token_file, options.ca_file)
+        return command(where)
     except ClientError as error:
         print(f"statusd: {error}", file=sys.stderr)
         return 2 if error.reason == "bad_address" and options.url is not None else 1
-
-
-def _quiet_logging() -> Redactor:
-    """Let what plugins log and their tracebacks through, on standard error; return what masks the secrets in them."""
-    import logging
-
-    from statusd.systemd.journal import configure_logging, log_uncaught_exceptions
-
-    redactor = Redactor()
-    configure_logging(os.environ, redact=redactor, level=logging.WARNING)
-    log_uncaught_exceptions()
-    for name in ("statusd.building", "statusd.parts", "statusd.plugin.loading"):
-        # Without a traceback, it is what the command prints itself.
-        logging.getLogger(name).addFilter(lambda record: record.exc_info is not None)
-    return redactor
 
 
 def _print_anything() -> None:

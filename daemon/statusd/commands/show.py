@@ -38,7 +38,7 @@ def ask(path: str, where: Where, question: Callable[[Client], T]) -> T:
         ClientError: as `show`.
     """
     try:
-        with Client(where.url) as client:
+        with where.client() as client:
             try:
                 return question(client)
             except ClientError as error:

@@ -11,7 +11,7 @@ from typing import Protocol, TextIO
 
 import trio
 
-from statusd.client import Client, ClientError, TrioClient, Update
+from statusd.client import ClientError, TrioClient, Update
 from statusd.commands.faces import JsonLines, Lines
 from statusd.commands.rendering import has_colours, is_terminal
 from statusd.commands.screen import Screen
@@ -42,7 +42,10 @@ def watch(path: str, where: Where, output: TextIO, environ: Mapping[str, str], *
         BrokenPipeError: when nobody reads the output any more.
     """
     try:
-        return trio.run(_watch, path, where, output, environ, as_json, strict_exception_groups=True)
+        client = where.trio_client()
+        return trio.run(_watch, path, client, output, environ, as_json, strict_exception_groups=True)
+    except ClientError as error:
+        raise where.blamed(error) from None
     except BaseExceptionGroup as group:
         raise _told(only(group), path, where) from None
 
@@ -51,29 +54,34 @@ def _told(error: BaseException, path: str, where: Where) -> BaseException:
     if not isinstance(error, ClientError):
         return error
     if error.reason == "no_such_node":
-        with Client(where.url) as client:
+        with where.client() as client:
             error = no_such_node(path, client)
     return where.blamed(error)
 
 
-async def _watch(path: str, where: Where, output: TextIO, environ: Mapping[str, str], as_json: bool) -> int:
+async def _watch(
+    path: str, client: TrioClient, output: TextIO, environ: Mapping[str, str], as_json: bool
+) -> int:
     if as_json:
-        return await _run(path, where, JsonLines(output), output)
+        return await _run(path, client, JsonLines(output), output)
     if not is_terminal(output, environ):
-        return await _run(path, where, Lines(output), output)
-    screen = Screen(output, is_coloured=has_colours(output, environ), title=where.url)
+        return await _run(path, client, Lines(output), output)
+    # Not the URL as given: that may hold a password.
+    screen = Screen(output, is_coloured=has_colours(output, environ), title=str(client.address))
     try:
-        return await _run(path, where, screen, output, screen)
+        return await _run(path, client, screen, output, screen)
     finally:
         screen.leave()
 
 
-async def _run(path: str, where: Where, face: Face, output: TextIO, screen: Screen | None = None) -> int:
+async def _run(
+    path: str, client: TrioClient, face: Face, output: TextIO, screen: Screen | None = None
+) -> int:
     ended = _Ended()
     async with trio.open_nursery() as nursery:
         end = nursery.cancel_scope.cancel
         await nursery.start(_signals, ended, end, screen)
-        nursery.start_soon(_follow, path, where, face)
+        nursery.start_soon(_follow, path, client, face)
         if screen is not None:
             nursery.start_soon(screen.keep_drawn)
         else:
@@ -87,8 +95,8 @@ class _Ended:
     code = 0
 
 
-async def _follow(path: str, where: Where, face: Face) -> None:
-    async with TrioClient(where.url) as client:
+async def _follow(path: str, client: TrioClient, face: Face) -> None:
+    async with client:
         async for update in client.events(path):
             face.take(update)
 
