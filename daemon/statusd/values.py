@@ -10,6 +10,8 @@ from urllib.parse import quote, unquote, urlsplit
 import attrs
 
 MASK: Final = "***"
+_TLS: Final = "tls:"
+"""What stands before an address where TLS is spoken."""
 
 
 @attrs.frozen(repr=False)
@@ -153,20 +155,28 @@ class Bind:
         port: 0 to 65535; 0 lets the system choose.
         path: of a Unix socket, or ``""``.
         fd: an inherited file descriptor that listens already, or None.
+        is_tls: whether clients must speak TLS there.
     """
 
     host: str = ""
     port: int = 0
     path: str = ""
     fd: int | None = None
+    is_tls: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Bind:
-        """Read ``127.0.0.1:8000``, ``[::1]:8000``, ``unix:/run/x.sock`` or ``fd://3``.
+        """Read ``127.0.0.1:8000``, ``[::1]:8000``, ``unix:/run/x.sock`` or ``fd://3``, each perhaps after ``tls:``.
 
         Raises:
             ValueError: with what is expected.
         """
+        if text.startswith(_TLS):
+            return attrs.evolve(cls._parse_plain(text.removeprefix(_TLS)), is_tls=True)
+        return cls._parse_plain(text)
+
+    @classmethod
+    def _parse_plain(cls, text: str) -> Bind:
         expected = 'expected "127.0.0.1:8000", "[::1]:8000", "unix:/run/statusd/http.sock" or "fd://3"'
         if text.startswith("unix:"):
             path = text.removeprefix("unix:")
@@ -192,7 +202,15 @@ class Bind:
             raise ValueError(f"has an IPv6 address without brackets, or IPv4 with them; {expected}")
         return cls(host=str(address), port=int(port))
 
+    @property
+    def plain(self) -> Bind:
+        """The same address without regard to TLS."""
+        return attrs.evolve(self, is_tls=False)
+
     def __str__(self) -> str:
+        return f"{_TLS if self.is_tls else ''}{self._plain_text()}"
+
+    def _plain_text(self) -> str:
         if self.path:
             return f"unix:{self.path}"
         if self.fd is not None:

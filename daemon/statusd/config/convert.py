@@ -37,7 +37,7 @@ from statusd.config.wording import (
 from statusd.errors import PluginError
 from statusd.values import Secret, Url
 
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}|0o[0-7]{1,21}")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _BOOLEANS: Final = {"true": True, "false": False}
 
@@ -122,7 +122,7 @@ def _remedy(value: object, kinds: Sequence[str]) -> str:
 
 
 def _integer(text: str) -> int | None:
-    return int(text) if _INTEGER.fullmatch(text) else None
+    return int(text, 8 if text.startswith("0o") else 10) if _INTEGER.fullmatch(text) else None
 
 
 def _number(text: str) -> float | None:

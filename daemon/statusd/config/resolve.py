@@ -133,7 +133,7 @@ def resolve(settings: Settings, catalogue: Catalogue) -> Configuration:
     )
     views = resolution.tables("views", settings.views, catalogue.views, {"context": context})
     sinks = resolution.tables("sinks", settings.sinks, catalogue.sinks)
-    faults = [*resolution.faults, *plugin_faults(settings, catalogue)]
+    faults = [*settings.faults, *resolution.faults, *plugin_faults(settings, catalogue)]
     if mistakes := (*settings.mistakes, *resolution.mistakes):
         redact = Redactor(resolution.secrets)
         raise ConfigError([Mistake(one.path, redact(one.message)) for one in mistakes], settings.origin)

@@ -10,12 +10,12 @@ from statusd.config.urls import read_url
 
 
 def secrets_in(settings: Settings) -> tuple[str, ...]:
-    """Return every text form of every secret that the tables of sources, views and sinks refer to.
+    """Return every text form of every secret: those of ``[http]``, and what sources, views and sinks refer to.
 
-    Nobody knows yet which keys are secrets, so all that looks like one is taken for one. What cannot be read is left
-    out: `resolve` says so.
+    Nobody knows yet which of their keys are secrets, so all that looks like one is taken for one. What cannot be read
+    is left out: `resolve` says so.
     """
-    findings = Findings(environ=settings.environ)
+    findings = Findings(environ=settings.environ, secrets=[*settings.secrets])
     for source in settings.sources.values():
         _scan(source.options, findings)
     _scan(settings.views, findings)

@@ -97,19 +97,19 @@ def _wrong_variable(name: str) -> str:
     )
 
 
-def _wrong_credential(name: str) -> str:
+def wrong_credential(name: str) -> str:
     if not name or name in {".", ".."} or "/" in name or not name.isprintable() or len(name) > 255:
         return 'not the name of a credential; write one without "/", as in LoadCredential= of the unit'
     return ""
 
 
-def _wrong_file(name: str) -> str:
+def wrong_file(name: str) -> str:
     if not name.startswith("/") or "\0" in name:
         return 'not an absolute path; write it from "/" on'
     return ""
 
 
-_REMEDIES: Final = {"env": _wrong_variable, "credential": _wrong_credential, "file": _wrong_file}
+_REMEDIES: Final = {"env": _wrong_variable, "credential": wrong_credential, "file": wrong_file}
 
 
 def _from_variable(name: str, environ: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ import attrs
 
 from statusd.config.common import COMMON_KEYS, CommonKeys
 from statusd.config.dependencies import expect_dependencies
-from statusd.config.findings import Findings
+from statusd.config.findings import Fault, Findings
 from statusd.config.http import HttpSettings, read_http
 from statusd.config.interpolate import BROKEN
 from statusd.config.mistakes import Mistake
@@ -19,6 +19,7 @@ from statusd.config.places import Places
 from statusd.config.ready import ReadySettings, read_ready
 from statusd.config.rollup import read_rollup
 from statusd.config.schema import structure
+from statusd.config.tables import inner_table
 from statusd.config.wording import below, described, quoted, suggestion
 from statusd.model.rollup import Rule
 from statusd.plugin.options import option
@@ -83,6 +84,8 @@ class Settings:
         views, sinks: the tables ``[views.<name>]`` and ``[sinks.<name>]``, by name.
         environ: where the variables that secrets name are looked up.
         mistakes: what is wrong so far; `resolve` raises them together with those that only plugins can tell.
+        faults: what in the surroundings is not as ``[http]`` says.
+        secrets: every text form of every secret of ``[http]``.
     """
 
     origin: str
@@ -96,6 +99,8 @@ class Settings:
     sinks: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict, repr=False)
     environ: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     mistakes: tuple[Mistake, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
 
 
 def wanted_plugins(settings: Settings) -> set[str]:
@@ -121,19 +126,19 @@ def read_settings(
     for name in table:
         if name not in _TABLES:
             findings.mistake(below("", name), f"unknown key; {suggestion(name, _TABLES)}")
-    http = read_http(_table(table, "http", findings), findings, bind)
-    plugins = _plugins(_table(table, "plugins", findings), findings)
+    http = read_http(inner_table(table, "http", findings), findings, bind)
+    plugins = _plugins(inner_table(table, "plugins", findings), findings)
     sources = _tables(table, "sources", findings)
     read = [_source(name, source, findings) for name, source in sources.items()]
     # Those with mistakes are named too, or each mistake in a source would be one in its models, dependents and paths again.
     outer = table.get("sources")
     named = outer.keys() if isinstance(outer, dict) else ()
     expect_dependencies(sources, named, findings)
-    served = _table(table, "models", findings)
+    served = inner_table(table, "models", findings)
     models = read_models(served, named, findings)
     places = Places(sources=named, models=served)
-    ready = read_ready(_table(table, "ready", findings), places, findings)
-    rollup = read_rollup(_table(table, "rollup", findings), places, findings)
+    ready = read_ready(inner_table(table, "ready", findings), places, findings)
+    rollup = read_rollup(inner_table(table, "rollup", findings), places, findings)
     views = _tables(table, "views", findings)
     sinks = _tables(table, "sinks", findings)
     return Settings(
@@ -148,28 +153,19 @@ def read_settings(
         sinks=sinks,
         environ=environ,
         mistakes=tuple(findings.mistakes),
+        faults=tuple(findings.faults),
+        secrets=tuple(findings.secrets),
     )
 
 
 _TABLES: Final = ("http", "plugins", "sources", "models", "ready", "rollup", "views", "sinks")
 
 
-def _table(table: Mapping[str, object], name: str, findings: Findings, path: str = "") -> dict[str, Any]:
-    """Return the table `name`, an empty one when it is absent or is none."""
-    found = table.get(name, {})
-    if isinstance(found, dict):
-        return found
-    if found is not BROKEN:
-        where = below(path, name)
-        findings.mistake(where, f"expected a table, found {described(found)}; write [{where}]")
-    return {}
-
-
 def _tables(table: Mapping[str, object], name: str, findings: Findings) -> dict[str, dict[str, Any]]:
     """Return the tables below the table `name`."""
-    outer = _table(table, name, findings)
+    outer = inner_table(table, name, findings)
     # The outer table's own mistake is taken above; what is left are those of the inner ones.
-    inner = {key: _table(outer, key, findings, name) for key in outer}
+    inner = {key: inner_table(outer, key, findings, name) for key in outer}
     return {key: value for key, value in inner.items() if isinstance(outer[key], dict)}
 
 
