@@ -29,7 +29,7 @@ class Server:
     @property
     def url(self):
         if self.listener.family == socket.AF_UNIX:
-            return f"unix:{self.listener.getsockname()}"
+            return f"{'tls:' if self.context else ''}unix:{self.listener.getsockname()}"
         scheme = "https" if self.context else "http"
         return f"{scheme}://127.0.0.1:{self.listener.getsockname()[1]}"
 
@@ -126,12 +126,12 @@ def serve(tmp_path):
 class Blocking:
     """The blocking client."""
 
-    def call(self, method, *arguments, url=None, timeout=5.0, ca_file="", **options):
-        with Client(url, timeout=timeout, ca_file=ca_file) as client:
+    def call(self, method, *arguments, url=None, timeout=5.0, token=None, ca_file=None, **options):
+        with Client(url, timeout=timeout, token=token, ca_file=ca_file) as client:
             return getattr(client, method)(*arguments, **options)
 
-    def updates(self, count, path="", *, url, timeout=5.0):
-        with Client(url, timeout=timeout) as client:
+    def updates(self, count, path="", *, url, timeout=5.0, token=None, ca_file=None):
+        with Client(url, timeout=timeout, token=token, ca_file=ca_file) as client:
             events = client.events(path)
             return [next(events) for _ in range(count)]
 
@@ -140,16 +140,16 @@ class Blocking:
 class Concurrent:
     """The trio client, in a run of its own for each call."""
 
-    def call(self, method, *arguments, url=None, timeout=5.0, ca_file="", **options):
+    def call(self, method, *arguments, url=None, timeout=5.0, token=None, ca_file=None, **options):
         async def main():
-            async with TrioClient(url, timeout=timeout, ca_file=ca_file) as client:
+            async with TrioClient(url, timeout=timeout, token=token, ca_file=ca_file) as client:
                 return await getattr(client, method)(*arguments, **options)
 
         return trio.run(main)
 
-    def updates(self, count, path="", *, url, timeout=5.0):
+    def updates(self, count, path="", *, url, timeout=5.0, token=None, ca_file=None):
         async def main():
-            async with TrioClient(url, timeout=timeout) as client:
+            async with TrioClient(url, timeout=timeout, token=token, ca_file=ca_file) as client:
                 events = client.events(path)
                 return [await anext(events) for _ in range(count)]
 
@@ -159,6 +159,7 @@ class Concurrent:
 @pytest.fixture(params=[Blocking(), Concurrent()], ids=["blocking", "trio"])
 def client(request, monkeypatch):
     """Either client, impatient: a test waits for no pause."""
-    monkeypatch.delenv("STATUSD_URL", raising=False)
+    for variable in ("STATUSD_URL", "STATUSD_TOKEN", "STATUSD_CA_FILE"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr("statusd.client.following.pause", lambda *_: 0.01)
     return request.param

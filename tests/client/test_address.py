@@ -19,6 +19,9 @@ from statusd.client.address import Address, node_path
         ("0.0.0.0:8000", ("127.0.0.1", 8000), "127.0.0.1:8000", "http://127.0.0.1:8000"),
         (":8000", ("127.0.0.1", 8000), "127.0.0.1:8000", "http://127.0.0.1:8000"),
         ("[::]:8000", ("::1", 8000), "[::1]:8000", "http://[::1]:8000"),
+        ("tls:127.0.0.1:8443", ("127.0.0.1", 8443), "127.0.0.1:8443", "https://127.0.0.1:8443"),
+        ("tls:0.0.0.0:443", ("127.0.0.1", 443), "127.0.0.1:443", "https://127.0.0.1:443"),
+        ("tls:[::]:8443", ("::1", 8443), "[::1]:8443", "https://[::1]:8443"),
         ("http://bücher.example", ("bücher.example", 80), "xn--bcher-kva.example", "http://bücher.example"),
     ],
 )
@@ -29,16 +32,20 @@ def test_tcp_addresses(text, where, host_header, shown):
     assert str(address) == shown
 
 
-def test_a_unix_socket():
-    address = Address.parse("unix:/run/statusd/http.sock")
-    assert (address.socket, str(address)) == ("/run/statusd/http.sock", "unix:/run/statusd/http.sock")
+@pytest.mark.parametrize("text", ["unix:/run/statusd/http.sock", "tls:unix:/run/statusd/http.sock"])
+def test_a_unix_socket(text):
+    address = Address.parse(text)
+    assert (address.socket, str(address)) == ("/run/statusd/http.sock", text)
+    assert address.is_tls is text.startswith("tls:")
     assert address.target("/state") == "/state"
+    assert dict(address.headers())["Host"] == "localhost"
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "nonsense", "ftp://x", "http://", "fd://3", "127.0.0.1:0", "127.0.0.1", "unix:relative", "http://h/?x=1",
-     "http://a b/", "http://[::1", "http://h:99999", f"http://{'x' * 300}/", "http://.../"],
+     "http://a b/", "http://[::1", "http://h:99999", f"http://{'x' * 300}/", "http://.../",
+     "tls:", "tls:fd://3", "tls:tls:127.0.0.1:1", "tls:http://x", "tls:unix:relative", "tls:127.0.0.1:0"],
 )  # fmt: skip
 def test_what_is_no_address_says_what_is_expected(text):
     with pytest.raises(ClientError) as caught:

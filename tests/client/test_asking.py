@@ -139,9 +139,32 @@ def test_every_lost_connection_is_dropped_before_its_loss_is_told():
     assert connection.steps[-1][0] == "drop"
 
 
-@given(st.one_of(st.none(), st.integers(0, 10**15)), st.integers(0, 10**6))
-def test_no_server_can_make_a_client_hammer_it_or_wait_for_ever(retry, failures):
+SECONDS = st.one_of(st.none(), st.integers(0, 10**15))
+
+
+@given(SECONDS, st.integers(0, 10**6), SECONDS)
+def test_no_server_can_make_a_client_hammer_it_or_wait_for_ever(retry, failures, retry_after):
     assert 0.1 <= pause(retry, failures) <= 45
+    assert min(retry_after or 0.1, 600) <= pause(retry, failures, retry_after) <= 900
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+def test_a_lost_stream_is_not_opened_again_before_the_server_wants_it(steady, status):
+    busy = response(b"", status, Retry_After="120")
+    connection = Scripted(at_once([stream(SNAPSHOT), FAULT, busy, busy, stream(SNAPSHOT)]))
+    updates = followed(connection, 5)
+    assert [type(update) for update in updates] == [TreeSnapshot, *[Disconnected] * 3, TreeSnapshot]
+    assert "try again in 2 min" in updates[2].message
+    instants = [until for step, until in connection.steps if step == "sleep"]
+    assert [after - before for before, after in itertools.pairwise(instants)] == [0.5, 120, 120]
+
+
+def test_a_stream_that_is_there_again_forgets_what_an_earlier_answer_asked_for(steady):
+    busy = response(b"", "503 Service Unavailable", Retry_After="120")
+    connection = Scripted(at_once([stream(SNAPSHOT), FAULT, busy, stream(SNAPSHOT), FAULT, stream(SNAPSHOT)]))
+    followed(connection, 6)
+    instants = [until for step, until in connection.steps if step == "sleep"]
+    assert [after - before for before, after in itertools.pairwise(instants)] == [0.5, 120, 0.5]
 
 
 def test_an_id_that_cannot_stand_in_a_header_is_not_sent():

@@ -2,10 +2,8 @@
 
 import json
 import socket
-import ssl
 
 import pytest
-import trustme
 
 from statusd.client import ClientError, Disconnected, TreeChange, TreeMirror, TreeSnapshot
 from tests.client.conftest import response, says, stream
@@ -95,26 +93,6 @@ def test_the_address_comes_from_the_environment(client, serve, monkeypatch):
     monkeypatch.setenv("STATUSD_URL", server.url)
     assert client.call("state").revision == 7
     assert reason_of(client.call, "state", url="") == "bad_address"
-
-
-def test_tls_is_verified(client, serve, tmp_path):
-    authority = trustme.CA()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    ca_file = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(ca_file))
-    server = serve(says(response(json.dumps(STATE).encode())), context=context)
-    assert client.call("state", url=server.url, ca_file=str(ca_file)).revision == 7
-    assert reason_of(client.call, "state", url=server.url) == "tls_failed"
-    assert reason_of(client.call, "state", url=server.url, ca_file="/nowhere.pem") == "tls_failed"
-    for_another = server.url.replace("127.0.0.1", "localhost")
-    assert reason_of(client.call, "state", url=for_another, ca_file=str(ca_file)) == "tls_failed"
-
-
-def test_tls_where_there_is_none(client, serve):
-    server = serve(says(b""))
-    reason = reason_of(client.call, "state", url=server.url.replace("http:", "https:"), timeout=1)
-    assert reason in {"tls_failed", "timeout", "connection_lost"}
 
 
 @pytest.mark.parametrize(

@@ -89,19 +89,18 @@ class StreamConnection:
         return self._stream
 
     async def _connected(self) -> trio.abc.Stream:
-        address = self.address
+        address, context = self.address, None
+        if address.is_tls:
+            context = await trio.to_thread.run_sync(
+                tls_context, self.ca_file, address, abandon_on_cancel=True
+            )
         if address.socket:
             self._transport = await trio.open_unix_socket(address.socket)
         else:
             self._transport = await trio.open_tcp_stream(address.host, address.port)
-        if not address.is_tls:
+        if context is None:
             return self._transport
-        context = await trio.to_thread.run_sync(tls_context, self.ca_file, address, abandon_on_cancel=True)
-        stream = trio.SSLStream(
-            self._transport,
-            context,
-            server_hostname=address.server_name or None,
-            https_compatible=True,
-        )
+        name = address.server_name or None
+        stream = trio.SSLStream(self._transport, context, server_hostname=name, https_compatible=True)
         await stream.do_handshake()
         return stream
