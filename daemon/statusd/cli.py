@@ -170,7 +170,7 @@ def _add(
 ) -> argparse.ArgumentParser:
     brief = what.partition(",")[0]
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=brief, description=f"{what[0].upper()}{what[1:]}."
+        name, help=brief, description=f"{what[0].upper()}{what[1:]}.", allow_abbrev=False
     )
     parser.set_defaults(command=command)
     return parser

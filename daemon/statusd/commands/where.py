@@ -13,6 +13,7 @@ from statusd.commands.tokens import token_in
 from statusd.config.load import read
 from statusd.config.mistakes import ConfigError
 from statusd.config.settings import Settings
+from statusd.systemd.journal import escape
 from statusd.values import Secret
 
 
@@ -24,7 +25,7 @@ class Where:
         url: a URL, or an address as in ``[http] bind``.
         origin: who says so, in words.
         token: what the daemon wants to hear; empty for none.
-        token_origin: who says that, in words.
+        token_origin: a sentence: who says that, or why there is none; ``""`` where nobody speaks of one.
         ca_file: PEM file with the authorities to trust; ``""`` for the system's.
     """
 
@@ -56,7 +57,7 @@ class Where:
             return error
         places = f"The address is from {self.origin}"
         if error.reason in {"unauthorized", "bad_token"} and self.token_origin:
-            places += f", the token {self.token_origin}"
+            places += f". {self.token_origin}"
         return ClientError(error.reason, f"{error.message} ({places}.)", retry_after=error.retry_after)
 
 
@@ -92,15 +93,27 @@ def find_daemon(
     if url is None:
         settings = read(config, environ)
         url, origin = _configured_address(settings)
+        if not token_origin:
+            token, token_origin = _configured_token(settings)
     return Where(url=url, origin=origin, token=token, token_origin=token_origin, ca_file=trusted)
 
 
 def _named_token(token_file: str | None, environ: Mapping[str, str]) -> tuple[Secret, str]:
     if token_file is not None:
-        return token_in(token_file), "from --token-file"
+        return token_in(token_file), f"The token is from {escape(token_file)}"
     if token := environ.get(TOKEN_VARIABLE):
-        return Secret(token), f"from ${TOKEN_VARIABLE}"
+        return Secret(token), f"The token is from ${TOKEN_VARIABLE}"
     return Secret(), ""
+
+
+def _configured_token(settings: Settings) -> tuple[Secret, str]:
+    """Return the token that the daemon wants to hear by its configuration, so far as this user can know it."""
+    token, place = settings.http.token, f"[http] token in {settings.origin}"
+    if token is None:
+        return Secret(), ""
+    if not token:
+        return Secret(), f"None was sent: {place} refers to one that is not there for this user"
+    return token, f"The token is from {place}"
 
 
 def _configured_address(settings: Settings) -> tuple[str, str]:
