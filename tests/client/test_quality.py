@@ -19,6 +19,8 @@ from statusd.client.quality import read_quality
         ('"statusd"; ttl=2, edge; hit; ttl=99', 2, ""),
         ("other; ttl=9; detail=stale", None, ""),
         ("", None, ""),
+        (";", None, ""),
+        (";;, statusd; ttl=1", 1, ""),
         ("statusd; ttl=1.5", None, ""),
         ("statusd; ttl=" + "9" * 400, None, ""),
     ],

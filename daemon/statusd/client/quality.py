@@ -54,7 +54,7 @@ def read_quality(headers: Mapping[str, str]) -> Quality:
 def _of_statusd(value: str) -> dict[str, str]:
     """Return the parameters that statusd gave; caches on the way add members of their own (RFC 9211, section 2)."""
     for member in _MEMBER.findall(value):
-        name, *parameters = (part.strip() for part in _PART.findall(member))
+        name, *parameters = (part.strip() for part in _PART.findall(member) or [""])  # none in a lone ";"
         if _text(name) == "statusd":
             pairs = (parameter.partition("=") for parameter in parameters)
             return {key: _text(text) for key, _, text in pairs}
