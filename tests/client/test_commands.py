@@ -297,7 +297,11 @@ def test_watch_in_json_gives_an_object_a_line():
 def configured(tmp_path):
     def write(bind):
         path = tmp_path / "statusd.toml"
-        path.write_text(f"[http]\nbind = {json.dumps(bind)}\n[sources.x]\nplugin = 'gone'\nodd = 1\n")
+        files = "[http.tls]\ncertificate = '/nowhere/cert.pem'\nkey = '/nowhere/key.pem'\n"
+        path.write_text(
+            f"[http]\nbind = {json.dumps(bind)}\n[sources.x]\nplugin = 'gone'\nodd = 1\n"
+            + (files if any(address.startswith("tls:") for address in bind) else "")
+        )
         return str(path)
 
     return write
@@ -309,6 +313,8 @@ def configured(tmp_path):
         (["127.0.0.1:1"], "127.0.0.1:1"),
         (["fd://3", "127.0.0.1:0", "0.0.0.0:80", "[::1]:80"], "0.0.0.0:80"),
         (["unix:/run/x.sock"], "unix:/run/x.sock"),
+        (["tls:fd://3", "tls:0.0.0.0:8443", "127.0.0.1:8000"], "tls:0.0.0.0:8443"),
+        (["tls:unix:/run/x.sock"], "tls:unix:/run/x.sock"),
     ],
 )
 def test_the_daemon_is_where_the_configuration_binds(configured, bind, url):
@@ -321,6 +327,13 @@ def test_an_address_that_is_named_comes_first(configured):
     assert find_daemon("http://one", None, environ).url == "http://one"
     assert find_daemon(None, None, environ).url == "http://two"
     assert find_daemon(None, None, {"STATUSD_CONFIG": "", "STATUSD_URL": ""}).url == "127.0.0.1:8000"
+
+
+def test_whose_certificates_are_trusted_is_said_by_the_option_then_by_the_environment():
+    environ = {"STATUSD_CA_FILE": "/b.pem"}
+    assert find_daemon("http://one", None, environ, None, "/a.pem").ca_file == "/a.pem"
+    assert find_daemon("http://one", None, environ).ca_file == "/b.pem"
+    assert find_daemon("http://one", None, {}).ca_file == ""
 
 
 def test_a_configuration_without_an_address_is_told(configured):

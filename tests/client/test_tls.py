@@ -7,6 +7,7 @@ import ssl
 import pytest
 import trustme
 
+from statusd.cli import main
 from statusd.client import ClientError, TreeSnapshot
 from tests.client.conftest import response, says, stream
 from tests.client.samples import node
@@ -110,6 +111,19 @@ def test_a_unix_socket_may_speak_tls_and_its_certificate_may_have_any_name(clien
     assert client.call("state", url=server.url, ca_file=ca_file).revision == 7
     assert "Host: localhost\r\n" in server.requests[0]
     assert "signed by no authority" in failed(client.call, "state", url=server.url)
+
+
+def test_the_commands_take_the_authority_from_an_option_or_the_environment(
+    serve, context, ca_file, monkeypatch, capsys
+):
+    server = serve(says(STATE), context=context("127.0.0.1"))
+    monkeypatch.delenv("STATUSD_CA_FILE", raising=False)
+    assert main(["show", "--url", server.url]) == 1
+    assert "--ca-file" in capsys.readouterr().err
+    assert main(["show", "--url", server.url, "--ca-file", ca_file]) == 0
+    monkeypatch.setenv("STATUSD_CA_FILE", ca_file)
+    assert main(["show", "--url", server.url]) == 0
+    assert capsys.readouterr().out.splitlines() == ["/  ok"] * 2
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not PEM", b"\xff" * 10])
