@@ -17,6 +17,8 @@ import attrs
 
 from statusd.config.common import CommonKeys
 from statusd.config.http import HttpKeys
+from statusd.config.http_limits import LimitSettings
+from statusd.config.http_tls import TlsKeys
 from statusd.config.keytypes import type_words
 from statusd.config.load import default_text
 from statusd.config.ready import ReadySettings
@@ -104,6 +106,8 @@ def _default(key: Key) -> str:
     default: Any = key.attribute.default
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # attrs types Factory as a function
         default = default.factory()
+    if key.name.endswith("_mode"):
+        return f"`0o{default:o}`"
     return "" if default is None else f"`{_toml(default)}`"
 
 
@@ -117,13 +121,15 @@ def _toml(value: object) -> str:
     if isinstance(value, Mapping):
         inner = ", ".join(f"{key} = {_toml(one)}" for key, one in value.items())
         return f"{{ {inner} }}" if inner else "{}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "example": example,
     "common": lambda: table(CommonKeys),
     "http": lambda: table(HttpKeys),
+    "http_tls": lambda: table(TlsKeys),
+    "http_limits": lambda: table(LimitSettings),
     "plugins_table": lambda: table(PluginsSettings),
     "ready": lambda: table(ReadySettings),
     "plugins": plugin_tables,

@@ -15,6 +15,8 @@ from statusd import Report
 from statusd.config import default_text, read_text, resolve, wanted_plugins
 from statusd.config.common import CommonKeys
 from statusd.config.http import HttpKeys
+from statusd.config.http_limits import LimitSettings
+from statusd.config.http_tls import TlsKeys
 from statusd.config.ready import ReadySettings
 from statusd.config.schema import keys_of
 from statusd.config.settings import PluginsSettings
@@ -91,7 +93,7 @@ def test_every_variable_reaches_its_source():
 
 def test_it_is_sound_with_every_commented_key_in_force(catalogue):
     found = resolve(read_text(uncommented(), "default", {}), catalogue)
-    assert [path for path, _ in found.faults] == ["sources.vllm.api_key"]
+    assert [path for path, _ in found.faults] == ["http.token", "sources.vllm.api_key"]
 
 
 def test_it_has_every_key_of_every_built_in_plugin(catalogue):
@@ -110,15 +112,24 @@ def test_it_has_every_key_of_the_core():
     found = tables()
     assert {key.name for key in keys_of(CommonKeys)} <= set(found["sources"]["inference"])
     assert {key.name for key in keys_of(PluginsSettings)} == set(found["plugins"])
-    assert {key.name for key in keys_of(HttpKeys)} == set(found["http"])
+    assert {key.name for key in keys_of(HttpKeys)} == set(found["http"]) - {"tls", "limits"}
+    assert {key.name for key in keys_of(TlsKeys)} == set(found["http"]["tls"])
+    assert {key.name for key in keys_of(LimitSettings)} == set(found["http"]["limits"])
     assert {key.name for key in keys_of(ReadySettings)} == set(found["ready"])
 
 
 def test_what_it_shows_as_defaults_of_the_core_are_the_defaults(catalogue):
     shown = resolve(read_text(uncommented(), "default", {}), catalogue)
     plain = resolve(read_text(default_text(), "default", {}), catalogue)
-    assert shown.http == plain.http
     # Where the default is nothing, it shows an example.
+    examples = {
+        name: getattr(plain.http, name) for name in ("bind_probes", "token", "hosts", "cors_origins", "tls")
+    }
+    derived = {"connections": None, "streams": None, "waiting": None}
+    limits = attrs.evolve(shown.http.limits, **derived)
+    assert attrs.evolve(shown.http, **examples, limits=limits) == plain.http
+    assert not any(examples.values())
+    assert all(getattr(plain.http.limits, name) is None for name in derived)
     examples = {"options": {}, "depends_on": (), "max_age": None}
     assert attrs.evolve(shown.sources[0], **examples) == attrs.evolve(plain.sources[0], **examples)
     assert (shown.sources[0].depends_on, shown.sources[0].max_age) == (("quicktalk",), 0.0)

@@ -101,7 +101,7 @@ def test_bind_on_the_command_line_replaces_the_configured_one():
         ),
         ("[[sources]]", "sources: expected a table, found an array; write [sources]"),
         ("[http]\nbinds = []", 'http.binds: unknown key; did you mean "bind"?'),
-        ("[http]\nfront_stage = true", 'http.front_stage: unknown key; expected "bind" or "refresh_floor"'),
+        ("[http]\nbound = 1", 'http.bound: unknown key; did you mean "bind"?'),
         ("[http]\nbind = []", 'http.bind: names no address; write one such as "127.0.0.1:8000"'),
         (
             '[http]\nbind = ":80"',

@@ -38,7 +38,8 @@ DEFAULT_SOCKET_MODE: Final = 0o666
 """Everyone on this host may connect, as to a loopback port; the socket's directory can narrow that."""
 COMMAND_LINE: Final = "--bind"
 
-_OCTAL: Final = re.compile(r"(0o?)?(?P<digits>[0-7]{3})")
+_OCTAL: Final = re.compile(r"(0o?)?(?P<digits>[67][0-7]{2})")
+"""A mode as people write it, of which the owner has what it needs."""
 _OWNER: Final = 0o600
 _MOST: Final = 0o777
 
@@ -145,10 +146,11 @@ def read_http(
     options = structure(HttpKeys, others, "http", findings, also=_TABLES)
     options["hosts"] = read_hosts(table.get("hosts"), findings)
     options["cors_origins"] = read_origins(table.get("cors_origins"), findings)
-    tls = read_tls(inner_table(table, "tls", findings, "http"), findings) if "tls" in table else None
+    tls = inner_table(table, "tls", findings, "http")
+    files = read_tls(tls, findings) if isinstance(table.get("tls"), dict) else None
     limits = read_limits(inner_table(table, "limits", findings, "http"), findings)
     binds = _addresses(table, bind, findings)
-    return HttpSettings(**binds, **options, token=token, tls=tls, limits=limits)
+    return HttpSettings(**binds, **options, token=token, tls=files, limits=limits)
 
 
 _READ_HERE: Final = frozenset({"bind", "bind_probes", "token"})
@@ -168,7 +170,7 @@ def _addresses(
         listed = (*bind, *probes)
         if "tls" not in table:
             expect_certificate(listed, findings)
-        elif replaced is None:
+        elif replaced is None and isinstance(table["tls"], dict):
             expect_tls(listed, findings)
     return {
         "bind": tuple(one.bind for one in bind) or (DEFAULT_BIND,),

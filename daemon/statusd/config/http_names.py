@@ -83,6 +83,10 @@ def _host(entry: str) -> str:
     if (with_port := _PORT.fullmatch(text)) is not None:
         raise ValueError(f"has a port; write {_instead(entry, with_port['host'], 'it without')}")
     name = _name_or_address(text)
+    if name is None and not text.isascii():
+        raise ValueError(
+            'cannot be encoded for certain; write it as browsers send it, in A-labels ("xn--...")'
+        )
     if name is None:
         raise ValueError('is no host name; write one such as "status.example.org"')
     return name
