@@ -17,7 +17,6 @@ from statusd.runtime.lag import SOURCE_TASK, LagWatch
 from statusd.runtime.schedule import Schedule
 from statusd.runtime.supervisor import Supervisor
 from statusd.runtime.watching import Watcher
-from statusd.web.app import create_app
 from statusd.web.edge.listener import serve
 from statusd.web.edge.sockets import Listener, open_listeners
 
@@ -79,7 +78,7 @@ async def _run_edge(
     stop_serving = trio.Event()
     async with trio.open_nursery() as edge, trio.open_nursery() as sources:
         await _start_sources(daemon, sources)
-        await edge.start(partial(serve, create_app(daemon.service), sockets, stop=stop_serving))
+        await edge.start(partial(serve, daemon.edge, sockets, stop=stop_serving))
         task_status.started(addresses)
         await stop.wait()
         sources.cancel_scope.cancel()

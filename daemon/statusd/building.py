@@ -25,8 +25,9 @@ from statusd.runtime.pulse import Pulse
 from statusd.runtime.refreshing import Refresher
 from statusd.runtime.revisions import RevisionFile
 from statusd.runtime.sinks import SinkRunner, log_transitions
-from statusd.serving import Served, build_service
+from statusd.serving import Served, build_edge, build_service
 from statusd.web.answering import Service
+from statusd.web.edge.shared import Edge
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Daemon:
     pulse: Pulse
     refresher: Refresher
     service: Service
+    edge: Edge
 
 
 def build(plan: Plan) -> Daemon:
@@ -121,6 +123,7 @@ def build(plan: Plan) -> Daemon:
         dropped=lambda: {sink.sink.name: sink.dropped for sink in sinks},
         on_view_failed=say_view_failed,
     )
+    service = build_service(served, hub, stats, pulse, refresher)
     return Daemon(
         plan=plan,
         net=builder.net,
@@ -130,7 +133,8 @@ def build(plan: Plan) -> Daemon:
         stats=stats,
         pulse=pulse,
         refresher=refresher,
-        service=build_service(served, hub, stats, pulse, refresher),
+        service=service,
+        edge=build_edge(service, configuration.http),
     )
 
 

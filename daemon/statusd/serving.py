@@ -9,6 +9,7 @@ from functools import partial
 import attrs
 
 from statusd import __version__
+from statusd.config.http import HttpSettings
 from statusd.model.snapshot import Snapshot
 from statusd.model.stats import Stats
 from statusd.model.tree import segment
@@ -17,8 +18,13 @@ from statusd.plugin.contracts import Document, View
 from statusd.runtime.hub import Hub
 from statusd.runtime.pulse import Pulse
 from statusd.runtime.refreshing import Refresher
-from statusd.web.answering import Service
+from statusd.web.answering import Answers, Service
+from statusd.web.app import create_app
 from statusd.web.documents import Documents, Latest, OnViewFailed, Rendered
+from statusd.web.edge.front import Front
+from statusd.web.edge.guard import Guard
+from statusd.web.edge.limits import Limits
+from statusd.web.edge.shared import Edge
 from statusd.web.explain import render_explanation
 from statusd.web.feed import Feed
 from statusd.web.freshness import Freshness
@@ -85,6 +91,30 @@ def build_service(served: Served, hub: Hub, stats: Stats, pulse: Pulse, refreshe
         refresh=refresher.refresh,
     )
     return Service(site=site, feed=feed, freshness=freshness, snapshot=snapshot)
+
+
+def build_edge(service: Service, http: HttpSettings) -> Edge:
+    """Return what serves `service` as the table ``[http]`` says."""
+    limits = Limits()
+
+    def front(*, is_probes_only: bool) -> Front | None:
+        if not http.front_stage:
+            return None
+        answers = Answers(service, patience=limits.waiting_time, most_waiting=limits.waiting)
+        return Front(
+            answers,
+            version=lambda: service.snapshot().version,
+            now=service.now,
+            is_probes_only=is_probes_only,
+        )
+
+    return Edge(
+        create_app(service, limits),
+        limits,
+        Guard(),
+        front=front(is_probes_only=False),
+        probes_front=front(is_probes_only=True),
+    )
 
 
 def _core(

@@ -10,13 +10,14 @@ from trio.testing import memory_stream_pair
 
 from statusd import Document, Node, Snapshot, SourceInfo, Status, View, ViewContext
 from statusd.web.access import Access
-from statusd.web.answering import Service
+from statusd.web.answering import Answers, Service
 from statusd.web.app import create_app
 from statusd.web.documents import Documents, Page, Rendered
 from statusd.web.edge.connection import Connection
+from statusd.web.edge.front import Front
 from statusd.web.edge.guard import Guard
-from statusd.web.edge.http1 import Edge
 from statusd.web.edge.limits import Limits
+from statusd.web.edge.shared import Edge
 from statusd.web.explain import render_explanation
 from statusd.web.feed import Feed
 from statusd.web.freshness import Freshness
@@ -128,6 +129,13 @@ def service(
     )
 
 
+def edge_of(served: Service, limits: Limits | None = None) -> Edge:
+    """Return what serves, with the front stage."""
+    limits = limits or Limits()
+    front = Front(Answers(served), version=lambda: served.snapshot().version, now=served.now)
+    return Edge(create_app(served, limits), limits, Guard(), front=front)
+
+
 def documents(*views: View) -> Served:
     return Served(service(*views))
 
@@ -203,13 +211,14 @@ class Web:
     @classmethod
     def open(cls, nursery: trio.Nursery, *views: View, app: object = None, **limits: float) -> Web:
         bounds = Limits(**limits)  # type: ignore[arg-type]  # every field is a number
-        served = app or create_app(service(*views), bounds)
-        return cls(edge=Edge(served, bounds, Guard()), nursery=nursery)
+        if app is not None:
+            return cls(edge=Edge(app, bounds, Guard()), nursery=nursery)
+        return cls(edge=edge_of(service(*views), bounds), nursery=nursery)
 
     def connect(self, pair: object = None) -> tuple[trio.StapledStream, Connection]:
         """Return the client's end of a new connection, and the connection."""
         ours, theirs = pair or memory_stream_pair()
-        connection = Connection(stream=theirs, edge=self.edge, client=("192.0.2.1", 1234))
+        connection = Connection(stream=theirs, edge=self.edge, peer="192.0.2.1")
         self.ended[connection] = trio.Event()
         self.nursery.start_soon(self._run, connection)
         return ours, connection

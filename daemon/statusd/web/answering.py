@@ -91,7 +91,7 @@ class Service:
     feed: Feed
     freshness: Freshness
     snapshot: Callable[[], Snapshot]
-    access: Access = Access()
+    access: Access = attrs.field(factory=Access)
     now: Callable[[], float] = time.time
 
 
@@ -201,9 +201,9 @@ class Answers:
             quality = self._quality(endpoint.shows, endpoint.sources)
             extra |= quality.fields(document.detail or detail, now)
             until = min(until, quality.until(now))
-        if 200 <= document.status < 300 and rendered.tag:
-            if is_match(asked.fields.get("if-none-match"), rendered.tag):
-                return self.answer(asked, endpoint.route, 304, extra, until=until)
+        wanted = asked.fields.get("if-none-match")
+        if 200 <= document.status < 300 and rendered.tag and is_match(wanted, rendered.tag):
+            return self.answer(asked, endpoint.route, 304, extra, until=until)
         return self.document(asked, endpoint.route, document, extra, until=until)
 
     def _quality(self, shows: str | None, sources: tuple[str, ...]) -> Quality:

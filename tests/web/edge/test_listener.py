@@ -17,7 +17,8 @@ from statusd.web.edge import http1
 from statusd.web.edge.connection import GLANCE
 from statusd.web.edge.guard import Guard
 from statusd.web.edge.limits import Limits
-from statusd.web.edge.listener import GRACE, PAUSE, addresses, serve
+from statusd.web.edge.listener import GRACE, PAUSE, peer_of, serve
+from statusd.web.edge.shared import Edge
 from statusd.web.edge.sockets import Listener, open_listeners
 from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, parse, read_all, read_until, service
 
@@ -67,7 +68,9 @@ async def run(nursery, app, **options):
     stop, done, guard = trio.Event(), trio.Event(), Guard()
 
     async def body(task_status):
-        await serve(app, listeners, stop=stop, guard=guard, task_status=task_status, **options)
+        limits = options.pop("limits", None) or Limits()
+        edge = Edge(app, limits, guard)
+        await serve(edge, listeners, stop=stop, task_status=task_status, **options)
         done.set()
 
     await nursery.start(body)
@@ -87,7 +90,9 @@ async def test_every_kind_of_listener_is_served(nursery, tmp_path):
     listeners = open_listeners(binds)
     stop = trio.Event()
     app = create_app(service())
-    await nursery.start(lambda task_status: serve(app, listeners, stop=stop, task_status=task_status))
+    await nursery.start(
+        lambda task_status: serve(Edge(app, Limits(), Guard()), listeners, stop=stop, task_status=task_status)
+    )
     dialed = [
         await trio.open_tcp_stream(*listener.accepting.socket.getsockname()[:2])
         for listener in listeners
@@ -267,7 +272,7 @@ async def test_cancelling_serve_ends_it_at_once(nursery):
 
     async def body(task_status):
         with scope:
-            await serve(app, listeners, stop=trio.Event(), task_status=task_status)
+            await serve(Edge(app, Limits(), Guard()), listeners, stop=trio.Event(), task_status=task_status)
 
     async with trio.open_nursery() as inner:
         await inner.start(body)
@@ -317,7 +322,8 @@ class Memory:
         listener = Listener(accepting=memory.listener, address="memory")
 
         async def body(task_status):
-            await serve(app, [listener], stop=memory.stop, guard=memory.guard, task_status=task_status)
+            edge = Edge(app, Limits(), memory.guard)
+            await serve(edge, [listener], stop=memory.stop, task_status=task_status)
             memory.done.set()
 
         await nursery.start(body)
@@ -454,17 +460,17 @@ async def test_serve_without_connections_ends_at_once(nursery, autojump_clock):
 async def test_an_odd_hypercorn_stops_the_start(monkeypatch):
     monkeypatch.setattr(http1, "version", lambda _: "0.19.1")
     with pytest.raises(Exception, match=r"hypercorn 0\.19\.1 is installed"):
-        await serve(never, [], stop=trio.Event())
+        await serve(Edge(never, Limits(), Guard()), [], stop=trio.Event())
 
 
 def test_a_stream_without_addresses_has_none():
     left, right = socket.socketpair()
     with left, right:
         unix = trio.SocketStream(trio.socket.from_stdlib_socket(left))
-        assert addresses(unix) == addresses(object()) == (None, None)
+        assert peer_of(unix) == peer_of(object()) == ""
 
 
 def test_a_client_that_is_gone_has_no_address():
     with socket.socket() as unconnected:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(unconnected))
-        assert addresses(stream) == (None, None)
+        assert peer_of(stream) == ""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
 from typing import Final
 
 import attrs
 import trio
 
-from statusd.web.edge.http1 import Edge, Http
+from statusd.web.edge.front import Front, Reply
+from statusd.web.edge.http1 import Http
+from statusd.web.edge.shared import Edge
+from statusd.web.edge.traffic import FRONT, Exchange
 from statusd.web.edge.wire import Address, Message, Send
 
 READ: Final = 8 * 1024
@@ -35,45 +40,71 @@ class Connection:
     Attributes:
         stream: the byte stream; owned.
         edge: what connections share.
-        client: the peer's address, or None.
-        server: our address, or None.
+        peer: the peer's address as people write it; ``""`` when it has none.
+        is_tls: whether the stream is encrypted.
+        is_probes_only: whether it came to a listener for probe endpoints alone.
     """
 
     stream: trio.abc.HalfCloseableStream
     edge: Edge
-    client: Address = None
-    server: Address = None
+    peer: str = ""
+    is_tls: bool = False
+    is_probes_only: bool = False
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _delivering: trio.CancelScope | None = attrs.field(default=None, init=False)
     _sending: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _answered: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _http: Http | None = attrs.field(default=None, init=False)
+    _file: int | None = attrs.field(default=None, init=False)
+    _requests: int = attrs.field(default=0, init=False)
     _is_busy: bool = attrs.field(default=False, init=False)
     _is_begun: bool = attrs.field(default=True, init=False)  # the first request's time runs from the start
     _is_ended: bool = attrs.field(default=False, init=False)
     _is_broken: bool = attrs.field(default=False, init=False)
-    _has_asked: bool = attrs.field(default=False, init=False)
     _is_stream: bool = attrs.field(default=False, init=False)
 
     @property
     def is_silent(self) -> bool:
         """Whether no whole request has come yet."""
-        return not self._has_asked and not self._is_ended
+        return not self._requests and not self._is_ended
+
+    @property
+    def client(self) -> Address:
+        """The peer's address, or None."""
+        return _address(self.stream, "getpeername")
+
+    @property
+    def server(self) -> Address:
+        """Our own address, or None."""
+        return _address(self.stream, "getsockname")
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no further request is served after the one that is being answered."""
+        return self.edge.is_stopping or self._requests >= self.edge.limits.requests
 
     async def run(self) -> None:
         """Serve until the client leaves, a deadline passes, or the server stops."""
         try:
             with self._scope:
                 self._due_in(GLANCE if self.edge.is_stopping else self.edge.limits.header_timeout)
-                async with trio.open_nursery() as nursery:
-                    http = Http(self.edge, self, nursery)
-                    with self._reading:
-                        await self._read(http)
-                    await http.close()
+                front = self.edge.probes_front if self.is_probes_only else self.edge.front
+                data = await self._answer_plainly(front) if front is not None else await self._receive()
+                if data:
+                    await self._hand_over(data, front)
                 if self._is_ended and not self._is_broken:
                     await self._linger()
         finally:
             await trio.aclose_forcefully(self.stream)
+
+    async def _hand_over(self, data: bytes, front: Front | None) -> None:
+        """Serve with the application's help, from `data` on."""
+        async with trio.open_nursery() as nursery:
+            self._http = http = Http(self.edge, self, nursery)
+            with self._reading:
+                await self._read(http, data, front)
+            await http.close()
 
     def finish(self) -> None:
         """End soon, because the server stops: after the request in flight, else at once.
@@ -124,9 +155,14 @@ class Connection:
         if scope.cancelled_caught:
             self.abort()
 
-    def busy(self) -> None:
+    def asked(self) -> None:
+        """Count a request, and begin its time."""
+        self._requests += 1
+        self._busy()
+
+    def _busy(self) -> None:
         """Begin the time for a request's body and answer."""
-        self._is_busy = self._has_asked = True
+        self._is_busy = True
         self._answered = trio.Event()
         self._due_in(self.edge.limits.request_timeout)
 
@@ -149,24 +185,97 @@ class Connection:
         self._answered.set()
         self._reading.cancel()
 
-    async def _read(self, http: Http) -> None:
+    async def _answer_plainly(self, front: Front) -> bytes:
+        """Answer what the front stage can; return what it cannot, ``b""`` at the end."""
+        if isinstance(self.stream, trio.SocketStream):
+            self._file = self.stream.socket.fileno()
+        while not self._is_ended:
+            data = await self._receive()
+            found = front.reply(data) if data else None
+            if found is None:
+                return data
+            await self._reply(*found)
+        return b""
+
+    async def _reply(self, reply: Reply, closes: bool) -> None:  # as it is returned
+        self._requests += 1
+        is_last = closes or self.is_last
+        data = reply.closing if is_last else reply.data
+        sent = self._send_now(data)
+        if sent < len(data):
+            self._busy()
+            await self.write(data[sent:])
+        self.idle()
+        if is_last:
+            self.end()
+        self._count(reply)
+
+    def _send_now(self, data: bytes) -> int:
+        """Send what the socket takes at once, which nearly always is all; return how many bytes that was."""
+        if self._file is None:
+            return 0
+        try:
+            return os.write(self._file, data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self._is_broken = True
+            self.end()
+            return len(data)
+
+    def _count(self, reply: Reply) -> None:
+        traffic = self.edge.traffic
+        route, status = reply.counted
+        traffic.requests[route, FRONT, status] += 1
+        if traffic.log is not None:
+            asked = reply.asked
+            query = "?" + asked.query.decode("ascii", "replace") if asked.query else ""
+            traffic.log.take(
+                Exchange(
+                    client=self.peer,
+                    method=asked.method,
+                    target=asked.path + query,
+                    version="1.1",
+                    status=status,
+                    size=len(reply.body),
+                    seconds=0.0,
+                    stage=FRONT,
+                )
+            )
+
+    async def _receive(self) -> bytes:
+        """Return what the client sent; ``b""`` when it sends no more, or is gone."""
+        try:
+            return bytes(await self.stream.receive_some(READ))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._is_broken = self._is_ended = True
+            return b""
+
+    async def _read(self, http: Http, data: bytes, front: Front | None) -> None:
         while True:
-            try:
-                data = bytes(await self.stream.receive_some(READ))
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self._is_broken = self._is_ended = True
-                return
             if not self._is_begun and not self._is_busy:
                 self._is_begun = True
                 self._due_in(self.edge.limits.header_timeout)
             await http.feed(data)
             if not data:
-                # It may have closed its half only, and still want the answer to what it has asked.
-                while self._is_busy and not self._is_ended:
-                    if self._is_stream:  # which has no end to wait for
-                        self.abort()
-                    await self._answered.wait()
+                await self._finish_half_closed()
                 return
+            data = await self._receive()
+            while data and front is not None and not self._is_busy and http.is_between:
+                found = front.reply(data)
+                if found is None:
+                    break
+                await self._reply(*found)
+                data = await self._receive()
+            if self._is_broken:
+                return
+
+    async def _finish_half_closed(self) -> None:
+        # It may have closed its half only, and still want the answer to what it has asked.
+        while self._is_busy and not self._is_ended:
+            if self._is_stream:  # which has no end to wait for
+                self.abort()
+            await self._answered.wait()
 
     async def _linger(self) -> None:
         """Send the end of the stream, and drain what the client is still sending.
@@ -184,3 +293,15 @@ class Connection:
 
     def _due_in(self, seconds: float) -> None:
         self._scope.deadline = trio.current_time() + seconds
+
+
+def _address(stream: object, which: str) -> Address:
+    """Return an address of the socket below `stream`; None for what has none: Unix sockets, clients that are gone."""
+    sock = getattr(stream, "socket", None)
+    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return None
+    try:
+        name = getattr(sock, which)()
+    except OSError:
+        return None
+    return name[0], name[1]

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+import sys
+from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import h11
 import trio
 
 from statusd.errors import StartError
-from statusd.plugin.contracts import Document
-from statusd.web.edge.guard import Guard
-from statusd.web.edge.limits import Limits
-from statusd.web.edge.wire import Message, Send, Wire
+from statusd.web.edge.requests import Requests, headers_of
+from statusd.web.edge.shared import Edge
+from statusd.web.edge.wire import PROBES_ONLY, Wire
 from statusd.web.problems import http_problem, phrase
 from statusd.web.target import origin_form, refusal
 
@@ -38,13 +37,8 @@ except ImportError as error:
         f"hypercorn {version('hypercorn')} is not as statusd expects it: {error.name} differs; {_REMEDY}"
     ) from error
 
-Asgi: TypeAlias = Callable[[Any, Callable[[], Awaitable[Any]], Send], Awaitable[None]]
-
 UNKNOWN: Final = b"UNKNOWN"
 """Stands for a method that is not written in capitals: no such one is served."""
-
-QUEUE: Final = 10
-"""Messages of a request that wait for the application before the connection stops reading."""
 
 _USED: Final[Mapping[type, Mapping[str, tuple[str, ...]]]] = {
     H11Protocol: {
@@ -86,34 +80,33 @@ def verify(installed: str | None = None) -> None:
                 )
 
 
-class Edge:
-    """What the connections of one server share.
+class _Last:
+    """Stands in for hypercorn's event that the server ends: set when the connection takes no further request."""
 
-    Args:
-        app: the ASGI application.
-        limits: bounds of a connection.
-        guard: notes what fails.
-    """
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
 
-    def __init__(self, app: Asgi, limits: Limits, guard: Guard) -> None:
-        self.app = app
-        self.limits = limits
-        self.guard = guard
-        self.context = WorkerContext(None)
-        self.config = Config()
-        self.config.accesslog = None
-        self.config.errorlog = logging.getLogger("statusd.web")
-        self.config.include_server_header = False
-        self.config.keep_alive_max_requests = limits.requests
+    def is_set(self) -> bool:
+        """Whether it is."""
+        return self.wire.is_last
 
-    async def stop(self) -> None:
-        """Let each connection end after the request it is answering."""
-        await self.context.terminated.set()
 
-    @property
-    def is_stopping(self) -> bool:
-        """Whether `stop` was called."""
-        return self.context.terminated.is_set()
+def _context(wire: Wire) -> WorkerContext:
+    context: Any = WorkerContext(None)
+    context.terminated = _Last(wire)
+    return context  # type: ignore[no-any-return]  # one attribute of it is duck-typed
+
+
+def _config() -> Config:
+    config = Config()
+    config.accesslog = None
+    config.errorlog = logging.getLogger("statusd.web")
+    config.include_server_header = False
+    config.keep_alive_max_requests = sys.maxsize  # the connection counts them itself
+    return config
+
+
+_CONFIG: Final = _config()
 
 
 class Http:
@@ -128,19 +121,27 @@ class Http:
     def __init__(self, edge: Edge, wire: Wire, nursery: trio.Nursery) -> None:
         self._wire = wire
         parser = _Parser(h11.SERVER, max_incomplete_event_size=edge.limits.header_bytes)
-        requests: Any = _Requests(edge, wire, nursery)  # duck-typed as hypercorn's TaskGroup
+        requests: Any = Requests(edge, wire, nursery)  # duck-typed as hypercorn's TaskGroup
+        state: Any = {PROBES_ONLY: wire.is_probes_only}  # a NewType of dict
         self._protocol = _Protocol(
             app=edge.app,  # type: ignore[arg-type]  # passed through to `spawn_app`, which is ours
-            config=edge.config,
-            context=edge.context,
+            config=_CONFIG,
+            context=_context(wire),
             task_group=requests,
-            connection_state={},  # type: ignore[arg-type]  # a NewType of dict
-            ssl=False,
+            connection_state=state,
+            ssl=wire.is_tls,
             client=wire.client,
             server=wire.server,
             send=self._on_event,
         )
-        self._protocol.connection = parser
+        self._protocol.connection = self._parser = parser
+        self._protocol.wire = wire
+
+    @property
+    def is_between(self) -> bool:
+        """Whether the last request is answered, and nothing of the next one has come."""
+        parser = self._parser
+        return parser.our_state is parser.their_state is h11.IDLE and parser.trailing_data == (b"", False)
 
     async def feed(self, data: bytes) -> None:
         """Take what the client sent; ``b""``: it will send no more."""
@@ -158,7 +159,7 @@ class Http:
             if event.idle:
                 self._wire.idle()
             else:
-                self._wire.busy()
+                self._wire.asked()
         elif isinstance(event, Closed):
             self._wire.end()
 
@@ -182,6 +183,8 @@ class _Parser(h11.Connection):
 
 class _Protocol(H11Protocol):
     """Hypercorn's HTTP/1.1, without its ways to other protocols, and with whole error answers."""
+
+    wire: Wire
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Switch to no other protocol: nobody needs h2c here, and it has two ways to end the server."""
@@ -210,7 +213,7 @@ class _Protocol(H11Protocol):
 
     async def _send_error_response(self, status_code: int, *, with_body: bool = True) -> None:
         document = http_problem(status_code)
-        headers = [*_headers(document), (b"connection", b"close"), *self.config.response_headers("h11")]
+        headers = [*headers_of(document), (b"connection", b"close"), *self.config.response_headers("h11")]
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
         if with_body:
             await self._send_h11_event(h11.Data(data=document.body))
@@ -219,66 +222,10 @@ class _Protocol(H11Protocol):
     async def _send_h11_event(self, event: Any) -> None:
         if isinstance(event, h11.Response):
             headers = list(event.headers)
-            if self.context.terminated.is_set():
+            if self.wire.is_last:
                 headers = [pair for pair in headers if pair[0] != b"connection"] + [(b"connection", b"close")]
             # Hypercorn leaves the reason phrase empty; simple probes look for "200 OK".
             event = h11.Response(
                 status_code=event.status_code, headers=headers, reason=phrase(event.status_code)
             )
         await super()._send_h11_event(event)
-
-
-class _Requests:
-    """Runs the application for each request, in the connection's own nursery."""
-
-    def __init__(self, edge: Edge, wire: Wire, nursery: trio.Nursery) -> None:
-        self._edge = edge
-        self._wire = wire
-        self._nursery = nursery
-
-    async def spawn_app(self, app: Asgi, _config: Config, scope: Any, send: Send) -> Send:
-        """Start the application; return what takes the messages for it."""
-        messages, received = trio.open_memory_channel[Message](QUEUE)
-        self._nursery.start_soon(self._answer, app, scope, received.receive, send)
-        return messages.send
-
-    async def _answer(self, app: Asgi, scope: Any, receive: Callable[[], Awaitable[Any]], send: Send) -> None:
-        is_begun = False
-
-        async def deliver(message: Message) -> None:
-            nonlocal is_begun
-            if message["type"] == "http.response.start":
-                is_begun = True
-                if scope["method"] != "HEAD" and is_event_stream(message):
-                    self._wire.endless()
-            await self._wire.deliver(send, message)
-
-        await self._edge.guard.run("request", partial(app, scope, receive, deliver))
-        if not is_begun:
-            for message in _failure():
-                await self._wire.deliver(send, message)
-        await self._wire.deliver(send, None)  # ends what the application left unfinished
-
-
-def is_event_stream(start: Message) -> bool:
-    """Whether the answer that `start` begins is a stream of Server-Sent Events; a document of that type has a length."""
-    fields = {name.lower(): value for name, value in start.get("headers", ())}
-    return (
-        fields.get(b"content-type", b"").startswith(b"text/event-stream") and b"content-length" not in fields
-    )
-
-
-def _failure() -> tuple[Message, Message]:
-    document = http_problem(500)
-    return (
-        {"type": "http.response.start", "status": document.status, "headers": _headers(document)},
-        {"type": "http.response.body", "body": document.body},
-    )
-
-
-def _headers(document: Document) -> list[tuple[bytes, bytes]]:
-    return [
-        (b"content-type", document.content_type.encode()),
-        (b"content-length", str(len(document.body)).encode()),
-        (b"x-content-type-options", b"nosniff"),
-    ]

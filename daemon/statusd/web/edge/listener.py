@@ -12,11 +12,9 @@ import attrs
 import trio
 
 from statusd.web.edge.connection import Connection
-from statusd.web.edge.guard import Guard
-from statusd.web.edge.http1 import Asgi, Edge, verify
-from statusd.web.edge.limits import Limits
+from statusd.web.edge.http1 import verify
+from statusd.web.edge.shared import Edge
 from statusd.web.edge.sockets import Listener
-from statusd.web.edge.wire import Address
 
 log = logging.getLogger("statusd.web")
 
@@ -28,33 +26,28 @@ GRACE: Final = 3.0
 
 
 async def serve(
-    app: Asgi,
+    edge: Edge,
     listeners: Sequence[Listener],
     *,
     stop: trio.Event,
     grace: float = GRACE,
-    limits: Limits | None = None,
-    guard: Guard | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve `app` on `listeners` until `stop` is set, then finish what is in flight and close everything.
+    """Serve on `listeners` until `stop` is set, then finish what is in flight and close everything.
 
     Args:
-        app: the ASGI application; one connection's exceptions, whatever they are, end that connection alone.
+        edge: what is served, and within which bounds; one connection's exceptions, whatever they are, end that
+            connection alone.
         listeners: closed at the end.
         stop: when set, no connection is accepted any more and idle ones are closed.
         grace: seconds for the requests in flight; then they are cut off.
-        limits: bounds of each connection; the defaults when None.
-        guard: notes and counts failures.
         task_status: started once connections are accepted.
 
     Raises:
         StartError: when the installed hypercorn is not the one this was written for.
     """
     verify()
-    guard = guard or Guard()
-    limits = limits or Limits()
-    server = _Server(Edge(app, limits, guard), guard, limits.connections)
+    server = _Server(edge)
     try:
         async with trio.open_nursery() as connections:
             server.nursery = connections
@@ -82,8 +75,6 @@ async def _close(listeners: Sequence[Listener]) -> None:
 @attrs.define(eq=False)
 class _Server:
     edge: Edge
-    guard: Guard
-    most: int
     nursery: trio.Nursery = attrs.field(init=False)
     _open: dict[Connection, None] = attrs.field(factory=dict, init=False)  # in the order of their arrival
     _is_full: bool = attrs.field(default=False, init=False)
@@ -95,13 +86,12 @@ class _Server:
             try:
                 stream = await listener.accepting.accept()
             except OSError as error:
-                self.guard.note("accept", error)
+                self.edge.guard.note("accept", error)
                 await trio.sleep(PAUSE)
             else:
-                client, server = addresses(stream)
-                connection = Connection(stream=stream, edge=self.edge, client=client, server=server)
+                connection = Connection(stream=stream, edge=self.edge, peer=peer_of(stream))
                 self._open[connection] = None  # before its task runs, so that a stop just now finds it
-                self.nursery.start_soon(self.guard.run, "connection", partial(self._serve, connection))
+                self.nursery.start_soon(self.edge.guard.run, "connection", partial(self._serve, connection))
                 await self._make_room(connection)
 
     async def _serve(self, connection: Connection) -> None:
@@ -114,20 +104,23 @@ class _Server:
 
     async def _make_room(self, newest: Connection) -> None:
         """Wait while there are too many; the oldest that has not asked for anything yet goes for the newest's sake."""
-        while len(self._open) > self.most:
+        while len(self._open) > self.edge.limits.connections:
             if not self._is_full:
                 self._is_full = True
-                log.warning("Over %d connections are open: silent ones are closed, others wait.", self.most)
+                log.warning(
+                    "Over %d connections are open: silent ones are closed, others wait.",
+                    self.edge.limits.connections,
+                )
             for connection in self._open:
                 if connection.is_silent and connection is not newest:
                     connection.abort()
                     break
             await self._gone.wait()
-        self._is_full = self._is_full and len(self._open) > self.most // 2
+        self._is_full = self._is_full and len(self._open) > self.edge.limits.connections // 2
 
     async def drain(self, grace: float) -> None:
         """Let the requests in flight finish within `grace` seconds."""
-        await self.edge.stop()
+        self.edge.is_stopping = True
         for connection in self._open:
             connection.finish()
         with trio.move_on_after(grace):
@@ -142,13 +135,12 @@ class _Server:
             connection.abort()
 
 
-def addresses(stream: object) -> tuple[Address, Address]:
-    """Return the peer's address and ours; None for what has none: Unix sockets, clients that are gone."""
+def peer_of(stream: object) -> str:
+    """Return the peer's IP address; ``""`` for what has none: Unix sockets, clients that are gone."""
     sock = getattr(stream, "socket", None)
     if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
-        return None, None
+        return ""
     try:
-        client, server = sock.getpeername(), sock.getsockname()
+        return str(sock.getpeername()[0])
     except OSError:
-        return None, None
-    return (client[0], client[1]), (server[0], server[1])
+        return ""

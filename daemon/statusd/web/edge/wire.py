@@ -19,8 +19,28 @@ PROBES_ONLY: Final = "statusd.probes_only"
 class Wire(Protocol):
     """The connection, as the protocol sees it."""
 
-    client: Address
-    server: Address
+    is_tls: bool
+    is_probes_only: bool
+
+    @property
+    def client(self) -> Address:
+        """The peer's address, or None."""
+        ...
+
+    @property
+    def server(self) -> Address:
+        """Our own address, or None."""
+        ...
+
+    @property
+    def peer(self) -> str:
+        """The peer, as people write it; ``""`` when it has no address."""
+        ...
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no further request is served after the one that is being answered."""
+        ...
 
     async def write(self, data: bytes) -> None:
         """Send `data`; never raises for a client that is gone or slow, and then ends the connection."""
@@ -30,8 +50,8 @@ class Wire(Protocol):
         """Await ``send(message)`` to its end, although the application may be cancelled meanwhile."""
         ...
 
-    def busy(self) -> None:
-        """Note that a request's header is complete."""
+    def asked(self) -> None:
+        """Note that the header of a request is complete."""
         ...
 
     def endless(self) -> None:

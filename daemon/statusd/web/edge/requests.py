@@ -1,0 +1,106 @@
+"""The requests of one connection that the application answers, each a task of its own, contained and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+import trio
+
+from statusd.plugin.contracts import Document
+from statusd.web.access import SECURITY
+from statusd.web.edge.shared import Asgi, Edge
+from statusd.web.edge.traffic import APP, Exchange
+from statusd.web.edge.wire import ROUTE, Message, Send, Wire
+from statusd.web.problems import http_problem
+
+QUEUE: Final = 10
+"""Messages of a request that wait for the application before the connection stops reading."""
+
+
+class Requests:
+    """Runs the application for each request, in the connection's own nursery.
+
+    Args:
+        edge: what connections share.
+        wire: the connection.
+        nursery: of the connection.
+    """
+
+    def __init__(self, edge: Edge, wire: Wire, nursery: trio.Nursery) -> None:
+        self._edge = edge
+        self._wire = wire
+        self._nursery = nursery
+
+    async def spawn_app(self, app: Asgi, _config: object, scope: Any, send: Send) -> Send:
+        """Start the application; return what takes the messages for it; what hypercorn's protocols call."""
+        messages, received = trio.open_memory_channel[Message](QUEUE)
+        self._nursery.start_soon(self._answer, app, scope, received.receive, send)
+        return messages.send
+
+    async def _answer(self, app: Asgi, scope: Any, receive: Callable[[], Awaitable[Any]], send: Send) -> None:
+        status, size, began = 0, 0, trio.current_time()
+
+        async def deliver(message: Message) -> None:
+            nonlocal status, size
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if scope["method"] != "HEAD" and is_event_stream(message):
+                    self._wire.endless()
+            else:
+                size += len(message.get("body", b""))
+            await self._wire.deliver(send, message)
+
+        try:
+            await self._edge.turn()
+            await self._edge.guard.run("request", partial(app, scope, receive, deliver))
+            if not status:
+                for message in _failure():
+                    await deliver(message)
+            await self._wire.deliver(send, None)  # ends what the application left unfinished
+        finally:
+            self._count(scope, status, size, trio.current_time() - began)
+
+    def _count(self, scope: Any, status: int, size: int, seconds: float) -> None:
+        traffic = self._edge.traffic
+        traffic.requests[scope.get(ROUTE, "none"), APP, status] += 1
+        if traffic.log is not None:
+            target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+            traffic.log.take(
+                Exchange(
+                    client=self._wire.peer,
+                    method=scope["method"],
+                    target=target.decode("ascii", "replace"),
+                    version=scope["http_version"],
+                    status=status,
+                    size=size,
+                    seconds=seconds,
+                    stage=APP,
+                )
+            )
+
+
+def is_event_stream(start: Message) -> bool:
+    """Whether the answer that `start` begins is a stream of Server-Sent Events; a document of that type has a length."""
+    fields = {name.lower(): value for name, value in start.get("headers", ())}
+    return (
+        fields.get(b"content-type", b"").startswith(b"text/event-stream") and b"content-length" not in fields
+    )
+
+
+def _failure() -> tuple[Message, Message]:
+    document = http_problem(500)
+    return (
+        {"type": "http.response.start", "status": document.status, "headers": headers_of(document)},
+        {"type": "http.response.body", "body": document.body},
+    )
+
+
+def headers_of(document: Document) -> list[tuple[bytes, bytes]]:
+    """Return the header fields that an answer of the server itself has, but for date and connection."""
+    return [
+        (b"content-type", document.content_type.encode()),
+        (b"content-length", str(len(document.body)).encode()),
+        *((name.encode(), value.encode()) for name, value in SECURITY.items()),
+    ]

@@ -1,0 +1,65 @@
+"""What is counted of connections and requests, for the metrics; and the access log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final, Protocol
+
+import attrs
+
+FRONT: Final = "front"
+"""The stage that answered: the front stage."""
+APP: Final = "app"
+"""The stage that answered: the application."""
+
+
+@attrs.frozen(kw_only=True)
+class Exchange:
+    """A request and what it got.
+
+    Attributes:
+        client: the peer, as people write it; ``""`` when it has no address.
+        method: as sent.
+        target: as sent.
+        version: of HTTP, such as ``1.1``.
+        status: the status code; 0 = the client left before any.
+        size: bytes of the body that were to be sent.
+        seconds: from the complete header to the end of the answer.
+        stage: `FRONT` or `APP`.
+    """
+
+    client: str
+    method: str
+    target: str
+    version: str
+    status: int
+    size: int
+    seconds: float
+    stage: str
+
+
+class AccessLog(Protocol):
+    """Takes what was asked and answered."""
+
+    def take(self, exchange: Exchange) -> None:
+        """Write it, or leave it out; never raises, never blocks."""
+        ...
+
+
+@attrs.define(eq=False)
+class Traffic:
+    """Counts.
+
+    Attributes:
+        requests: (route, stage, status code) -> how many were answered so.
+        limited: bound, as `Limits` names it -> how often it ended or refused something.
+        accepted: connections so far.
+        connections: connections that are open.
+        log: takes each request; None = there is no access log.
+    """
+
+    requests: Counter[tuple[str, str, int]] = attrs.field(factory=Counter)
+    limited: Counter[str] = attrs.field(factory=Counter)
+    accepted: int = 0
+    connections: int = 0
+    log: AccessLog | None = None
