@@ -112,7 +112,11 @@ def test_a_path_is_appended_with_one_slash(base, path, joined):
     ],
 )
 def test_an_address_to_listen_on(text, back):
-    assert str(Bind.parse(text)) == back
+    bind, with_tls = Bind.parse(text), Bind.parse(f"tls:{text}")
+    assert (str(bind), bind.is_tls) == (back, False)
+    assert (str(with_tls), with_tls.is_tls) == (f"tls:{back}", True)
+    assert with_tls.plain == bind.plain == bind
+    assert Bind.parse(str(with_tls)) == with_tls
 
 
 @pytest.mark.parametrize(
@@ -127,6 +131,12 @@ def test_an_address_to_listen_on(text, back):
         "unix:rel",
         "fd://x",
         "1.2.3.4:-1",
+        "tls:",
+        "tls:8000",
+        "tls://127.0.0.1:8443",
+        "tls:tls:127.0.0.1:8443",
+        "TLS:127.0.0.1:8443",
+        "unix:tls:/x",
     ],
 )
 def test_what_is_no_address_says_what_is_expected(text):

@@ -97,6 +97,30 @@ sources = st.fixed_dictionaries(
         },
     },
 )
+# Where statusd listens and who may ask is shown to everybody, as it is once it is sound; a token or a key never.
+http = st.fixed_dictionaries(
+    {},
+    optional={
+        "token": secrets,
+        "tls": st.one_of(
+            anything, st.fixed_dictionaries({}, optional={"certificate": secrets, "key": secrets})
+        ),
+        "limits": st.one_of(anything, st.dictionaries(st.sampled_from(["streams", "connections"]), anything)),
+        **{
+            key: st.one_of(anything, scalars, st.lists(scalars, max_size=3))
+            for key in (
+                "bind",
+                "bind_probes",
+                "refresh_floor",
+                "front_stage",
+                "socket_mode",
+                "hosts",
+                "cors_origins",
+                "access_log",
+            )
+        },
+    },
+)
 paths = st.one_of(
     hidden,
     keys,
@@ -106,7 +130,7 @@ paths = st.one_of(
 tables = st.fixed_dictionaries(
     {},
     optional={
-        "http": st.one_of(anything, st.fixed_dictionaries({"bind": anything, "refresh_floor": anything})),
+        "http": st.one_of(anything, http),
         "plugins": st.one_of(anything, st.fixed_dictionaries({"enabled": name, "disabled": name})),
         "sources": st.one_of(anything, st.dictionaries(st.sampled_from(["a", "b", "B"]), sources)),
         "models": st.one_of(anything, st.dictionaries(keys, anything)),

@@ -61,6 +61,7 @@ def test_each_kind_of_key_takes_its_value(options, keys, expected):
     [
         ('number = "${N}"', {"N": " 4 "}, {"number": 4}),
         ('number = "${N:--4}"', {}, {"number": -4}),
+        ('number = "${N}"', {"N": "0o660"}, {"number": 0o660}),
         ('ratio = "${N:-2.5}"', {}, {"ratio": 2.5}),
         ('ratio = "${N}"', {"N": "1e3"}, {"ratio": 1000.0}),
         ('flag = "${N}"', {"N": "True"}, {"flag": True}),

@@ -28,15 +28,14 @@ def read_token(table: Mapping[str, object], findings: Findings) -> Secret | None
     """
     if "token" not in table:
         return None
-    value = table["token"]
     before = len(findings.faults)
-    token = read_secret(value, PATH, findings)
+    token = read_secret(table["token"], PATH, findings)
     if not isinstance(token, Secret):
         return Secret()  # it has a mistake
     if not token:
         if len(findings.faults) == before:
-            assert isinstance(value, dict)  # only an unset or empty variable is neither mistake nor fault
-            findings.unreadable(PATH, f"The variable {value['env']} is not set or empty; {_REMEDY}.")
+            # The name is not shown: whoever takes `env` for the place of the token itself has put it there.
+            findings.unreadable(PATH, _UNSET)
         return Secret()
     if problem := _problem(token.reveal()):
         findings.unreadable(PATH, f"The token {problem}; write one such as `openssl rand -hex 32` prints.")
@@ -44,7 +43,9 @@ def read_token(table: Mapping[str, object], findings: Findings) -> Secret | None
     return token
 
 
-_REMEDY: Final = "set it to the token, or remove the key to want none"
+_UNSET: Final = (
+    "The variable that env names is not set or empty; set it to the token, or remove the key to want none."
+)
 
 
 def _problem(token: str) -> str:
