@@ -25,7 +25,7 @@ from statusd.runtime.pulse import Pulse
 from statusd.runtime.refreshing import Refresher
 from statusd.runtime.revisions import RevisionFile
 from statusd.runtime.sinks import SinkRunner, log_transitions
-from statusd.serving import Served, build_edge, build_service
+from statusd.serving import Served, build_access, build_edge, build_service
 from statusd.web.answering import Service
 from statusd.web.edge.shared import Edge
 
@@ -122,6 +122,7 @@ def build(plan: Plan) -> Daemon:
         require=configuration.ready.require,
         dropped=lambda: {sink.sink.name: sink.dropped for sink in sinks},
         on_view_failed=say_view_failed,
+        access=build_access(configuration.http),
     )
     service = build_service(served, hub, stats, pulse, refresher)
     return Daemon(

@@ -18,6 +18,7 @@ from statusd.plugin.contracts import Document, View
 from statusd.runtime.hub import Hub
 from statusd.runtime.pulse import Pulse
 from statusd.runtime.refreshing import Refresher
+from statusd.web.access import Access
 from statusd.web.answering import Answers, Service
 from statusd.web.app import create_app
 from statusd.web.documents import Documents, Latest, OnViewFailed, Rendered
@@ -46,6 +47,7 @@ class Served:
         require: paths of the nodes without which the daemon is not ready.
         dropped: returns name of a sink -> transitions that it was too slow for.
         on_view_failed: told when a view fails, and when it works again.
+        access: who may ask for what.
     """
 
     views: Sequence[View]
@@ -54,6 +56,7 @@ class Served:
     require: Sequence[str]
     dropped: Callable[[], Mapping[str, int]]
     on_view_failed: OnViewFailed
+    access: Access
 
 
 def build_service(served: Served, hub: Hub, stats: Stats, pulse: Pulse, refresher: Refresher) -> Service:
@@ -90,12 +93,18 @@ def build_service(served: Served, hub: Hub, stats: Stats, pulse: Pulse, refreshe
         snapshot=snapshot,
         refresh=refresher.refresh,
     )
-    return Service(site=site, feed=feed, freshness=freshness, snapshot=snapshot)
+    return Service(site=site, feed=feed, freshness=freshness, snapshot=snapshot, access=served.access)
+
+
+def build_access(http: HttpSettings) -> Access:
+    """Return who may ask for what, as the table ``[http]`` says."""
+    return Access(token=http.token, hosts=frozenset(http.hosts), origins=frozenset(http.cors_origins))
 
 
 def build_edge(service: Service, http: HttpSettings) -> Edge:
     """Return what serves `service` as the table ``[http]`` says."""
-    limits = Limits()
+    given = attrs.asdict(http.limits)
+    limits = Limits(**{name: value for name, value in given.items() if value is not None})
 
     def front(*, is_probes_only: bool) -> Front | None:
         if not http.front_stage:

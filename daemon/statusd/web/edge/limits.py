@@ -28,15 +28,19 @@ class Limits:
         idle_timeout: seconds between two requests.
         linger_timeout: seconds in which unread input is drained after the last answer, so that closing does not
             reset the connection before the client has read it.
+        handshake_timeout: seconds for the TLS handshake.
         streams: event streams at a time.
         waiting: requests that wait for news or for probes at a time.
         requests: requests after which a connection is closed.
         connections: connections at a time; without a bound, clients could take the descriptors that probes need,
             and make every backend look away.
+        connections_per_peer: connections at a time from one IP address; 0 = no bound, since a load balancer is one.
+        reserved: how many of `connections` only the probe endpoints are answered on, once all others are taken.
     """
 
     header_bytes: int = 16 * 1024
     body_bytes: int = 64 * 1024
+    handshake_timeout: float = 5.0
     header_timeout: float = 5.0
     body_timeout: float = 5.0
     request_timeout: float = 90.0
@@ -47,6 +51,8 @@ class Limits:
     streams: int = attrs.field(factory=lambda: half_of_descriptors() // 2)
     waiting: int = attrs.field(factory=lambda: half_of_descriptors() // 2)
     connections: int = attrs.field(factory=half_of_descriptors)
+    connections_per_peer: int = 0
+    reserved: int = 32
 
     @property
     def waiting_time(self) -> float:
