@@ -62,12 +62,12 @@ class LimitSettings:
     )
     streams: int | None = option(
         None,
-        help="Event streams at a time; a quarter of the descriptors if not set.",
+        help="Event streams at a time; half of `connections` if not set.",
         validator=_whole(1, MAX_CONNECTIONS, "event streams"),
     )
     waiting: int | None = option(
         None,
-        help="Requests at a time that wait for news or for a probe; a quarter of the descriptors if not set.",
+        help="Requests at a time that wait for news or for a probe; a quarter of `connections` if not set.",
         validator=_whole(1, MAX_CONNECTIONS, "requests"),
     )
     header_bytes: int = option(

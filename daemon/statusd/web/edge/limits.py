@@ -29,8 +29,8 @@ class Limits:
         linger_timeout: seconds in which unread input is drained after the last answer, so that closing does not
             reset the connection before the client has read it.
         handshake_timeout: seconds for the TLS handshake.
-        streams: event streams at a time.
-        waiting: requests that wait for news or for probes at a time.
+        streams: event streams at a time; half of `connections` if not given.
+        waiting: requests that wait for news or for probes at a time; a quarter of `connections` if not given.
         requests: requests after which a connection is closed.
         connections: connections at a time; without a bound, clients could take the descriptors that probes need,
             and make every backend look away.
@@ -48,9 +48,13 @@ class Limits:
     idle_timeout: float = 15.0
     linger_timeout: float = 1.0
     requests: int = 100_000
-    streams: int = attrs.field(factory=lambda: half_of_descriptors() // 2)
-    waiting: int = attrs.field(factory=lambda: half_of_descriptors() // 2)
     connections: int = attrs.field(factory=half_of_descriptors)
+    streams: int = attrs.field(
+        default=attrs.Factory(lambda self: max(1, self.connections // 2), takes_self=True)
+    )
+    waiting: int = attrs.field(
+        default=attrs.Factory(lambda self: max(1, self.connections // 4), takes_self=True)
+    )
     connections_per_peer: int = 0
     reserved: int = 32
 
