@@ -13,6 +13,7 @@ import trio
 from statusd.web.edge.front import Front, Reply
 from statusd.web.edge.http1 import Http
 from statusd.web.edge.shared import Edge
+from statusd.web.edge.tls import TlsStream, shake_hands, take_leave
 from statusd.web.edge.traffic import FRONT, Exchange
 from statusd.web.edge.wire import Address, Message, Send
 
@@ -41,11 +42,11 @@ class Connection:
         stream: the byte stream; owned.
         edge: what connections share.
         peer: the peer's address as people write it; ``""`` when it has none.
-        is_tls: whether the stream is encrypted.
+        is_tls: whether the client is to speak TLS; `stream` is then encrypted once the handshake is done.
         is_probes_only: whether it came to a listener for probe endpoints alone.
     """
 
-    stream: trio.abc.HalfCloseableStream
+    stream: trio.abc.HalfCloseableStream | TlsStream
     edge: Edge
     peer: str = ""
     is_tls: bool = False
@@ -88,15 +89,40 @@ class Connection:
         """Serve until the client leaves, a deadline passes, or the server stops."""
         try:
             with self._scope:
-                self._due_in(GLANCE if self.edge.is_stopping else self.edge.limits.header_timeout)
-                front = self.edge.probes_front if self.is_probes_only else self.edge.front
-                data = await self._answer_plainly(front) if front is not None else await self._receive()
-                if data:
-                    await self._hand_over(data, front)
+                if not self.is_tls or await self._shake_hands():
+                    await self._serve()
                 if self._is_ended and not self._is_broken:
                     await self._linger()
         finally:
             await trio.aclose_forcefully(self.stream)
+
+    async def _shake_hands(self) -> bool:
+        """Begin TLS; False where the client does not, which is normal, and counted."""
+        edge = self.edge
+        assert edge.certificates is not None
+        assert not isinstance(self.stream, trio.SSLStream)
+        self._due_in(GLANCE if edge.is_stopping else math.inf)  # it has its own deadline, to be counted
+        with trio.move_on_after(edge.limits.handshake_timeout) as scope:
+            begun = await shake_hands(self.stream, edge.certificates.context, edge.turn)
+        if scope.cancelled_caught:
+            edge.traffic.limited["handshake_timeout"] += 1
+            self._is_broken = True
+            return False
+        if isinstance(begun, trio.SSLStream):
+            self.stream = begun
+            return True
+        edge.traffic.limited["handshake"] += 1
+        await self.write(begun)
+        self._is_broken = self._is_broken or not begun
+        self.end()
+        return False
+
+    async def _serve(self) -> None:
+        self._due_in(GLANCE if self.edge.is_stopping else self.edge.limits.header_timeout)
+        front = self.edge.probes_front if self.is_probes_only else self.edge.front
+        data = await self._answer_plainly(front) if front is not None else await self._receive()
+        if data:
+            await self._hand_over(data, front)
 
     async def _hand_over(self, data: bytes, front: Front | None) -> None:
         """Serve with the application's help, from `data` on."""
@@ -285,6 +311,8 @@ class Connection:
         self._due_in(self.edge.limits.linger_timeout)
         drained = 0
         try:
+            if isinstance(self.stream, trio.SSLStream):
+                self.stream = await take_leave(self.stream)
             await self.stream.send_eof()
             while drained < LINGER and (data := await self.stream.receive_some(READ)):
                 drained += len(data)
@@ -297,7 +325,7 @@ class Connection:
 
 def _address(stream: object, which: str) -> Address:
     """Return an address of the socket below `stream`; None for what has none: Unix sockets, clients that are gone."""
-    sock = getattr(stream, "socket", None)
+    sock = getattr(getattr(stream, "transport_stream", stream), "socket", None)
     if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return None
     try:

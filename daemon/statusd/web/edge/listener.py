@@ -89,7 +89,13 @@ class _Server:
                 self.edge.guard.note("accept", error)
                 await trio.sleep(PAUSE)
             else:
-                connection = Connection(stream=stream, edge=self.edge, peer=peer_of(stream))
+                connection = Connection(
+                    stream=stream,
+                    edge=self.edge,
+                    peer=peer_of(stream),
+                    is_tls=listener.is_tls,
+                    is_probes_only=listener.is_probes_only,
+                )
                 self._open[connection] = None  # before its task runs, so that a stop just now finds it
                 self.nursery.start_soon(self.edge.guard.run, "connection", partial(self._serve, connection))
                 await self._make_room(connection)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import attrs
 import trio
 
+from statusd.web.edge.certificates import Certificates
 from statusd.web.edge.front import Front
 from statusd.web.edge.guard import Guard
 from statusd.web.edge.limits import Limits
@@ -28,6 +29,7 @@ class Edge:
         front: answers what needs no application; None = nothing does.
         probes_front: the same behind listeners for probe endpoints alone.
         traffic: counts.
+        certificates: what connections with TLS begin with; None = there are none such.
         is_stopping: whether each connection is to end after the request that it is answering.
     """
 
@@ -37,6 +39,7 @@ class Edge:
     front: Front | None = None
     probes_front: Front | None = None
     traffic: Traffic = attrs.field(factory=Traffic)
+    certificates: Certificates | None = None
     is_stopping: bool = False
     _turns: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 

@@ -31,11 +31,17 @@ class Listener:
         accepting: accepts connections.
         address: where, as people write it: ``http://127.0.0.1:8000`` or ``unix:/run/statusd/http.sock``.
         path: of a Unix socket that `close` removes, or None.
+        is_tls: whether clients must speak TLS there.
+        is_probes_only: whether only the probe endpoints are served there.
+        is_exposed: whether other hosts may reach it.
     """
 
     accepting: trio.abc.Listener[trio.SocketStream]
     address: str
     path: Path | None = None
+    is_tls: bool = False
+    is_probes_only: bool = False
+    is_exposed: bool = False
     _identity: tuple[int, int] | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
