@@ -25,7 +25,7 @@ from statusd.runtime.pulse import Pulse
 from statusd.runtime.refreshing import Refresher
 from statusd.runtime.revisions import RevisionFile
 from statusd.runtime.sinks import SinkRunner, log_transitions
-from statusd.serving import Served, build_access, build_edge, build_service
+from statusd.serving import Served, build_access, build_common, build_edge, build_service
 from statusd.web.answering import Service
 from statusd.web.edge.shared import Edge
 
@@ -115,6 +115,7 @@ def build(plan: Plan) -> Daemon:
 
     stats, pulse, refresher = Stats(), Pulse(hub), Refresher(hub)
     hub.listen(stats.take)
+    common = build_common(configuration.http)
     served = Served(
         views=views,
         sources=[config.info for config in configuration.sources],
@@ -123,6 +124,7 @@ def build(plan: Plan) -> Daemon:
         dropped=lambda: {sink.sink.name: sink.dropped for sink in sinks},
         on_view_failed=say_view_failed,
         access=build_access(configuration.http),
+        common=common,
     )
     service = build_service(served, hub, stats, pulse, refresher)
     return Daemon(
@@ -135,7 +137,7 @@ def build(plan: Plan) -> Daemon:
         pulse=pulse,
         refresher=refresher,
         service=service,
-        edge=build_edge(service, configuration.http),
+        edge=build_edge(service, configuration.http, common),
     )
 
 

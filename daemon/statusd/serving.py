@@ -22,10 +22,12 @@ from statusd.web.access import Access
 from statusd.web.answering import Answers, Service
 from statusd.web.app import create_app
 from statusd.web.documents import Documents, Latest, OnViewFailed, Rendered
+from statusd.web.edge.access_log import SampledLog
+from statusd.web.edge.common import Common
 from statusd.web.edge.front import Front
-from statusd.web.edge.guard import Guard
 from statusd.web.edge.limits import Limits
 from statusd.web.edge.shared import Edge
+from statusd.web.edge.traffic import Traffic
 from statusd.web.explain import render_explanation
 from statusd.web.feed import Feed
 from statusd.web.freshness import Freshness
@@ -48,6 +50,7 @@ class Served:
         dropped: returns name of a sink -> transitions that it was too slow for.
         on_view_failed: told when a view fails, and when it works again.
         access: who may ask for what.
+        common: bounds and counts, for the metrics.
     """
 
     views: Sequence[View]
@@ -57,6 +60,7 @@ class Served:
     dropped: Callable[[], Mapping[str, int]]
     on_view_failed: OnViewFailed
     access: Access
+    common: Common
 
 
 def build_service(served: Served, hub: Hub, stats: Stats, pulse: Pulse, refresher: Refresher) -> Service:
@@ -80,7 +84,7 @@ def build_service(served: Served, hub: Hub, stats: Stats, pulse: Pulse, refreshe
         dropped=served.dropped,
         lag=lambda: pulse.lag,
     )
-    metrics = Metrics(snapshot=snapshot, stats=stats, vitals=vitals)
+    metrics = Metrics(snapshot=snapshot, stats=stats, vitals=vitals, common=served.common)
     site = Site(
         documents,
         _core(served, snapshot, pulse, metrics, openapi=render_openapi(documents.pages.values())),
@@ -101,15 +105,27 @@ def build_access(http: HttpSettings) -> Access:
     return Access(token=http.token, hosts=frozenset(http.hosts), origins=frozenset(http.cors_origins))
 
 
-def build_edge(service: Service, http: HttpSettings) -> Edge:
-    """Return what serves `service` as the table ``[http]`` says."""
+def build_common(http: HttpSettings) -> Common:
+    """Return bounds and counts, with the access log, as the table ``[http]`` says."""
     given = attrs.asdict(http.limits)
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
+    log = SampledLog(http.access_log) if http.access_log else None
+    return Common(limits=limits, traffic=Traffic(log=log))
+
+
+def build_edge(service: Service, http: HttpSettings, common: Common) -> Edge:
+    """Return what serves `service` as the table ``[http]`` says, within the bounds of `common`."""
+    limits = common.limits
 
     def front(*, is_probes_only: bool) -> Front | None:
         if not http.front_stage:
             return None
-        answers = Answers(service, patience=limits.waiting_time, most_waiting=limits.waiting)
+        answers = Answers(
+            service,
+            patience=limits.waiting_time,
+            most_waiting=limits.waiting,
+            traffic=common.traffic,
+        )
         return Front(
             answers,
             version=lambda: service.snapshot().version,
@@ -118,11 +134,12 @@ def build_edge(service: Service, http: HttpSettings) -> Edge:
         )
 
     return Edge(
-        create_app(service, limits),
+        create_app(service, limits, common.guard, common.traffic),
         limits,
-        Guard(),
+        common.guard,
         front=front(is_probes_only=False),
         probes_front=front(is_probes_only=True),
+        traffic=common.traffic,
     )
 
 

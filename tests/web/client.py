@@ -18,6 +18,7 @@ from statusd.web.edge.front import Front
 from statusd.web.edge.guard import Guard
 from statusd.web.edge.limits import Limits
 from statusd.web.edge.shared import Edge
+from statusd.web.edge.traffic import Traffic
 from statusd.web.explain import render_explanation
 from statusd.web.feed import Feed
 from statusd.web.freshness import Freshness
@@ -132,8 +133,9 @@ def service(
 def edge_of(served: Service, limits: Limits | None = None) -> Edge:
     """Return what serves, with the front stage."""
     limits = limits or Limits()
+    guard, traffic = Guard(), Traffic()
     front = Front(Answers(served), version=lambda: served.snapshot().version, now=served.now)
-    return Edge(create_app(served, limits), limits, Guard(), front=front)
+    return Edge(create_app(served, limits, guard, traffic), limits, guard, front=front, traffic=traffic)
 
 
 def documents(*views: View) -> Served:

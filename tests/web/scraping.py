@@ -9,6 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from statusd import Node, Snapshot, Status, Transition, segment
 from statusd.model.snapshot import Change
 from statusd.model.stats import Stats
+from statusd.web.edge.common import Common
+from statusd.web.edge.limits import Limits
 from statusd.web.metrics import Metrics, Vitals
 
 NOW = 1_800_000_000.0
@@ -52,6 +54,7 @@ class Scraped:
     streams: int = 2
     dropped: dict = attrs.field(factory=lambda: {"webhook": 5})
     lag: float = 0.25
+    common: Common = attrs.field(factory=lambda: Common(limits=Limits(connections=512)))
     metrics: Metrics = attrs.field(init=False)
 
     def __attrs_post_init__(self):
@@ -63,7 +66,7 @@ class Scraped:
             dropped=lambda: self.dropped,
             lag=lambda: self.lag,
         )
-        self.metrics = Metrics(self.snapshot, self.stats, vitals)
+        self.metrics = Metrics(self.snapshot, self.stats, vitals, self.common)
         self.metrics._exposition.cost = lambda: 0.0  # however slow the machine, a scrape is of now
 
     def snapshot(self):
@@ -92,6 +95,12 @@ def populated():
     made.stats.note("omnirt", Status.DOWN, 2.0)
     made.move("sources/omnirt", Status.DOWN)
     made.move("models/flashtalk", None)
+    traffic = made.common.traffic
+    traffic.requests |= {("/health", "front", 200): 70, ("/events", "app", 503): 2, ("none", "app", 0): 1}
+    traffic.took("/metrics", 0.004)
+    traffic.limited["streams"] += 2
+    traffic.accepted, traffic.connections, traffic.waiting = 60, 3, 1
+    made.common.guard.failures["request"] += 1
     return made
 
 

@@ -21,7 +21,7 @@ GONE: Final = "gone"
 
 @attrs.define(eq=False)
 class Durations:
-    """How long the probes of one source took.
+    """How long several of a kind took: the probes of one source, say.
 
     Attributes:
         seconds: all of them together.
@@ -31,7 +31,7 @@ class Durations:
     _counts: list[int] = attrs.field(factory=lambda: [0] * (len(BUCKETS) + 1), init=False)
 
     def note(self, seconds: float) -> None:
-        """Count one probe."""
+        """Count one."""
         self.seconds += seconds
         self._counts[bisect_left(BUCKETS, seconds)] += 1
 

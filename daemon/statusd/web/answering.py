@@ -13,6 +13,7 @@ import trio
 from statusd.model.snapshot import Snapshot
 from statusd.plugin.contracts import Document
 from statusd.web.access import CHALLENGE, SECURITY, Access, is_probe
+from statusd.web.edge.traffic import NOWHERE, Traffic
 from statusd.web.feed import Feed
 from statusd.web.freshness import Freshness, wanted_age
 from statusd.web.problems import http_problem
@@ -32,8 +33,6 @@ HEEDED: Final = (
     "origin",
 )
 """The header fields that an answer may depend on; a request's others are not looked at."""
-NOWHERE: Final = "none"
-"""Stands for the route of a path at which nothing is."""
 
 
 @attrs.frozen(kw_only=True)
@@ -103,13 +102,13 @@ class Answers:
         service: what is served.
         patience: seconds after which an answer shows what is there, whatever it waits for.
         most_waiting: requests that wait for news or for probes at a time.
-        waiting: requests that do so now.
+        traffic: knows how many do so now.
     """
 
     service: Service
     patience: float = 60.0
     most_waiting: float = math.inf
-    waiting: int = attrs.field(default=0, init=False)
+    traffic: Traffic = attrs.field(factory=Traffic)
     _version: int | None = attrs.field(default=None, init=False)
     _qualities: dict[tuple[str | None, tuple[str, ...]], Quality] = attrs.field(factory=dict, init=False)
 
@@ -139,10 +138,11 @@ class Answers:
         waits = since is not None and seconds > 0
         if not waits and not self._outdated(endpoint, asked):
             return self._rendered(endpoint, asked, query, "")
-        if self.waiting >= self.most_waiting:
+        if self.traffic.waiting >= self.most_waiting:
+            self.traffic.limited["waiting"] += 1
             return self.problem(asked, 503, endpoint.route, {"retry-after": RETRY})
         detail = ""
-        self.waiting += 1
+        self.traffic.waiting += 1
         try:
             with trio.move_on_after(self.patience):
                 if waits and since is not None and endpoint.branch is not None:
@@ -150,7 +150,7 @@ class Answers:
                         await self.service.feed.change_of(endpoint.branch, since)
                 detail = await self._freshened(endpoint, asked)
         finally:
-            self.waiting -= 1
+            self.traffic.waiting -= 1
         return self._rendered(endpoint, asked, query, detail)
 
     def find(self, asked: Asked) -> Endpoint | Answer:

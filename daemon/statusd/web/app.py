@@ -19,6 +19,7 @@ from statusd.web.access import SECURITY
 from statusd.web.answering import HEEDED, RETRY, Answer, Answers, Asked, Service
 from statusd.web.edge.guard import Guard, root_cause
 from statusd.web.edge.limits import Limits
+from statusd.web.edge.traffic import Traffic
 from statusd.web.edge.wire import PROBES_ONLY, ROUTE
 from statusd.web.events import event_stream, last_event_id, resumed
 from statusd.web.query import QueryError, branch_in, query_of
@@ -30,6 +31,9 @@ STREAM: Final = "statusd.stream"
 
 _UNSTORED: Final = MappingProxyType({"cache-control": "no-store", "x-accel-buffering": "no"})
 
+_BOUNDS: Final = MappingProxyType({408: "body_timeout", 413: "body_bytes"})
+"""Status code of Quart -> the bound that it means."""
+
 GONE: Final[type[Exception]] = getattr(base, "ClientDisconnectedError", trio.BrokenResourceError)
 """What Quart raises from 0.23 on when the client has left."""
 
@@ -38,6 +42,7 @@ class App(QuartTrio):
     """Quart, with its log lines in the daemon's log."""
 
     guard: Guard
+    traffic: Traffic
     streams: int = 0
     """Event streams that have a place, from before their answer begins: many may ask before the first one is sent."""
 
@@ -67,17 +72,26 @@ class App(QuartTrio):
         return self.url_map.bind("localhost", default_method=request.method, path_info=request.path)
 
 
-def create_app(service: Service, limits: Limits | None = None) -> QuartTrio:
+def create_app(
+    service: Service,
+    limits: Limits | None = None,
+    guard: Guard | None = None,
+    traffic: Traffic | None = None,
+) -> QuartTrio:
     """Return the application that serves `service`.
 
     Args:
         service: what is served.
         limits: of bodies and streams; the defaults when None.
+        guard: notes what fails; one of its own when None.
+        traffic: counts; one of its own when None.
     """
     limits = limits or Limits()
-    answers = Answers(service, patience=limits.waiting_time, most_waiting=limits.waiting)
+    traffic = traffic or Traffic()
+    answers = Answers(service, patience=limits.waiting_time, most_waiting=limits.waiting, traffic=traffic)
     app = App("statusd", static_folder=None)
-    app.guard = Guard()
+    app.guard = guard or Guard()
+    app.traffic = traffic
     app.logger = logging.getLogger("statusd.web")  # Quart's own would start a thread and print by itself
     app.config["MAX_CONTENT_LENGTH"] = limits.body_bytes
     app.config["BODY_TIMEOUT"] = limits.body_timeout
@@ -99,8 +113,10 @@ def create_app(service: Service, limits: Limits | None = None) -> QuartTrio:
 
     @app.errorhandler(HTTPException)
     async def answer_problem(error: HTTPException) -> Response:
-        response = _response(answers.problem(_asked(), error.code or 500))
-        if error.code in {408, 413}:
+        status = error.code or 500
+        response = _response(answers.problem(_asked(), status))
+        if status in _BOUNDS:
+            traffic.limited[_BOUNDS[status]] += 1
             response.headers["Connection"] = "close"
         return response
 
@@ -131,6 +147,7 @@ def _streamed(app: App, answers: Answers, asked: Asked, limits: Limits) -> Respo
     if feed.snapshot.find(branch) is None and resumed(feed, branch, last_id) is None:
         return _response(answers.document(asked, route, no_such_node(branch)))
     if asked.method != "HEAD" and app.streams >= limits.streams:
+        app.traffic.limited["streams"] += 1
         return _response(answers.problem(asked, 503, route, {"retry-after": RETRY}))
     head = answers.answer(asked, route, 200, {"content-type": EVENT_STREAM, **SECURITY, **_UNSTORED})
     if asked.method == "HEAD":

@@ -101,6 +101,38 @@ DROPPED: Final = Family(
     ("sink",),
     "Transitions that a sink was too slow for.",
 )
+REQUESTS: Final = Family(
+    "statusd_http_requests_total",
+    "counter",
+    ("route", "stage", "code"),
+    "Requests by endpoint, by what answered them (front or app) and by status code; none where there was none.",
+)
+REQUEST_DURATION: Final = Family(
+    "statusd_http_request_duration_seconds",
+    "histogram",
+    ("route",),
+    "Seconds that answers of the application took, waiting and sending included, event streams left out.",
+)
+CONNECTIONS: Final = Family("statusd_http_connections", "gauge", (), "Connections that are open.")
+ACCEPTED: Final = Family("statusd_http_accepted_connections_total", "counter", (), "Connections accepted.")
+WAITING: Final = Family(
+    "statusd_http_waiting_requests", "gauge", (), "Requests that wait for a change or for probes now."
+)
+LIMIT: Final = Family(
+    "statusd_http_limit", "gauge", ("bound",), "What a bound of [http.limits] is set to, in its own unit."
+)
+LIMITED: Final = Family(
+    "statusd_http_limited_total",
+    "counter",
+    ("bound",),
+    "Times that a bound of [http.limits] refused or ended something.",
+)
+FAILURES: Final = Family(
+    "statusd_http_failures_total",
+    "counter",
+    ("what",),
+    "Failures of a request, of a connection or of accepting one, each contained and logged.",
+)
 LAG: Final = Family(
     "statusd_loop_lag_seconds",
     "gauge",
@@ -129,6 +161,14 @@ FAMILIES: Final = (
     DURATION,
     PROBES,
     TRANSITIONS,
+    REQUESTS,
+    REQUEST_DURATION,
+    CONNECTIONS,
+    ACCEPTED,
+    WAITING,
+    LIMIT,
+    LIMITED,
+    FAILURES,
     STREAMS,
     DROPPED,
     LAG,

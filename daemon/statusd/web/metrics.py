@@ -11,11 +11,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from statusd.model.snapshot import Snapshot
-from statusd.model.stats import BUCKETS, Stats
+from statusd.model.stats import Stats
 from statusd.model.status import Status
 from statusd.model.tree import Node, join
 from statusd.plugin.contracts import Document
 from statusd.web import families
+from statusd.web.edge.common import Common
+from statusd.web.edge_metrics import add_durations, edge_metrics
 from statusd.web.exposition import Exposition
 from statusd.web.usage import usage
 
@@ -49,11 +51,13 @@ class Metrics(Collector):
         snapshot: returns the newest snapshot.
         stats: what has been counted.
         vitals: how the daemon itself does.
+        common: what has been counted of connections and requests.
     """
 
     snapshot: Callable[[], Snapshot]
     stats: Stats
     vitals: Vitals
+    common: Common
     _exposition: Exposition = attrs.field(init=False)
 
     @_exposition.default
@@ -79,6 +83,7 @@ class Metrics(Collector):
         yield from _freshness(sources.children if sources is not None else {}, self.vitals.now())
         yield from _probes(self.stats)
         yield _transitions(nodes, self.stats.transitions)
+        yield from edge_metrics(self.common)
         yield from _vitals(self.vitals)
         yield from usage()
 
@@ -113,11 +118,7 @@ def _freshness(sources: Mapping[str, Node], now: float) -> Iterator[Metric]:
 
 def _probes(stats: Stats) -> Iterator[Metric]:
     durations, probes = families.DURATION.histogram(), families.PROBES.counter()
-    bounds = [*(repr(bound) for bound in BUCKETS), "+Inf"]
-    for source, took in stats.durations.items():
-        durations.add_metric(
-            [source], list(zip(bounds, took.cumulative(), strict=True)), sum_value=took.seconds
-        )
+    add_durations(durations, stats.durations)
     for (source, status), number in stats.outcomes.items():
         probes.add_metric([source, status], number)
     yield durations

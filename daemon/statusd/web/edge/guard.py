@@ -18,6 +18,9 @@ log = logging.getLogger("statusd.web")
 QUIET: Final = 60.0
 """Seconds in which the same failure is counted and not logged again: a client must not be able to fill the disk."""
 
+WHAT: Final = ("accept", "connection", "request")
+"""What is guarded, as metrics name it."""
+
 KINDS: Final = 100
 """How many kinds of failures are told apart before the memory of them starts anew."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Final
@@ -17,7 +18,7 @@ import h11
 import trio
 
 from statusd.errors import StartError
-from statusd.web.edge.requests import Requests, headers_of
+from statusd.web.edge.requests import REFUSED, Requests, headers_of
 from statusd.web.edge.shared import Edge
 from statusd.web.edge.wire import PROBES_ONLY, Wire
 from statusd.web.problems import http_problem, phrase
@@ -136,6 +137,8 @@ class Http:
         )
         self._protocol.connection = self._parser = parser
         self._protocol.wire = wire
+        self._protocol.requests = requests
+        self._protocol.limited = edge.traffic.limited
 
     @property
     def is_between(self) -> bool:
@@ -185,6 +188,10 @@ class _Protocol(H11Protocol):
     """Hypercorn's HTTP/1.1, without its ways to other protocols, and with whole error answers."""
 
     wire: Wire
+    requests: Requests
+    limited: Counter[str]
+    asked: h11.Request | None = None
+    """What is refused, where it was understood."""
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Switch to no other protocol: nobody needs h2c here, and it has two ways to end the server."""
@@ -195,6 +202,7 @@ class _Protocol(H11Protocol):
         target = origin_form(method, request.target)
         status = refusal(request.http_version, dict(request.headers))
         if status or target is None:
+            self.asked = request
             await self._refuse(status or 400, method)
             return
         plain = h11.Request(
@@ -213,11 +221,25 @@ class _Protocol(H11Protocol):
 
     async def _send_error_response(self, status_code: int, *, with_body: bool = True) -> None:
         document = http_problem(status_code)
+        self._note(status_code, len(document.body) if with_body else 0)
         headers = [*headers_of(document), (b"connection", b"close"), *self.config.response_headers("h11")]
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
         if with_body:
             await self._send_h11_event(h11.Data(data=document.body))
         await self._send_h11_event(h11.EndOfMessage())
+
+    def _note(self, status_code: int, size: int) -> None:
+        """Count a request that is refused here, together with what the application does with it if that has it."""
+        if status_code == 431:
+            self.limited["header_bytes"] += 1
+        if self.stream is not None:
+            scope: Any = self.stream.scope  # a dict, into which more may be put than its type has
+            scope[REFUSED] = status_code
+        elif self.asked is not None:
+            asked = self.asked
+            self.requests.refused(status_code, size, asked.method, asked.target, asked.http_version)
+        else:
+            self.requests.refused(status_code, size)
 
     async def _send_h11_event(self, event: Any) -> None:
         if isinstance(event, h11.Response):

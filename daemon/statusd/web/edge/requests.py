@@ -11,12 +11,15 @@ import trio
 from statusd.plugin.contracts import Document
 from statusd.web.access import SECURITY
 from statusd.web.edge.shared import Asgi, Edge
-from statusd.web.edge.traffic import APP, Exchange
+from statusd.web.edge.traffic import APP, NOWHERE, Exchange
 from statusd.web.edge.wire import ROUTE, Message, Send, Wire
 from statusd.web.problems import http_problem
 
 QUEUE: Final = 10
 """Messages of a request that wait for the application before the connection stops reading."""
+
+REFUSED: Final = "statusd.refused"
+"""Key of a request's scope: the status code with which the protocol answers it itself, since its body is malformed."""
 
 
 class Requests:
@@ -40,15 +43,16 @@ class Requests:
         return messages.send
 
     async def _answer(self, app: Asgi, scope: Any, receive: Callable[[], Awaitable[Any]], send: Send) -> None:
-        status, size, began = 0, 0, trio.current_time()
+        status, size, began, is_stream = 0, 0, trio.current_time(), False
 
         async def deliver(message: Message) -> None:
-            nonlocal status, size
+            nonlocal status, size, is_stream
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if scope["method"] != "HEAD" and is_event_stream(message):
+                is_stream = scope["method"] != "HEAD" and is_event_stream(message)
+                if is_stream:
                     self._wire.endless()
-            else:
+            elif scope["method"] != "HEAD":
                 size += len(message.get("body", b""))
             await self._wire.deliver(send, message)
 
@@ -60,11 +64,35 @@ class Requests:
                     await deliver(message)
             await self._wire.deliver(send, None)  # ends what the application left unfinished
         finally:
-            self._count(scope, status, size, trio.current_time() - began)
+            seconds = trio.current_time() - began
+            if status and not is_stream:
+                self._edge.traffic.took(scope.get(ROUTE, NOWHERE), seconds)
+            self._count(scope, scope.get(REFUSED, status), size, seconds)
+
+    def refused(
+        self, status: int, size: int, method: bytes = b"", target: bytes = b"", version: bytes = b""
+    ) -> None:
+        """Note that a request got its answer before the application was asked.
+
+        Args:
+            status: of the answer.
+            size: bytes of its body.
+            method: as sent; ``b""`` when no request was understood.
+            target: as sent; likewise.
+            version: as sent; likewise.
+        """
+        path, _, query = target.partition(b"?")
+        scope = {
+            "method": method.decode("ascii", "replace"),
+            "raw_path": path,
+            "query_string": query,
+            "http_version": version.decode("ascii", "replace"),
+        }
+        self._count(scope, status, size, 0.0)
 
     def _count(self, scope: Any, status: int, size: int, seconds: float) -> None:
         traffic = self._edge.traffic
-        traffic.requests[scope.get(ROUTE, "none"), APP, status] += 1
+        traffic.requests[scope.get(ROUTE, NOWHERE), APP, status] += 1
         if traffic.log is not None:
             target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
             traffic.log.take(

@@ -7,10 +7,16 @@ from typing import Final, Protocol
 
 import attrs
 
+from statusd.model.stats import Durations
+
 FRONT: Final = "front"
 """The stage that answered: the front stage."""
 APP: Final = "app"
 """The stage that answered: the application."""
+
+
+NOWHERE: Final = "none"
+"""Stands for the route of a request that reached no endpoint."""
 
 
 @attrs.frozen(kw_only=True)
@@ -19,9 +25,9 @@ class Exchange:
 
     Attributes:
         client: the peer, as people write it; ``""`` when it has no address.
-        method: as sent.
-        target: as sent.
-        version: of HTTP, such as ``1.1``.
+        method: as sent; ``""`` when no request was understood.
+        target: as sent; likewise.
+        version: of HTTP, such as ``1.1``; likewise.
         status: the status code; 0 = the client left before any.
         size: bytes of the body that were to be sent.
         seconds: from the complete header to the end of the answer.
@@ -42,7 +48,11 @@ class AccessLog(Protocol):
     """Takes what was asked and answered."""
 
     def take(self, exchange: Exchange) -> None:
-        """Write it, or leave it out; never raises, never blocks."""
+        """Write it, or leave it out; never raises, never blocks longer than a line in the log."""
+        ...
+
+    def close(self) -> None:
+        """Say what is not said yet; the server stops."""
         ...
 
 
@@ -52,14 +62,26 @@ class Traffic:
 
     Attributes:
         requests: (route, stage, status code) -> how many were answered so.
+        durations: route -> how long the application's answers took; event streams, which end when their client
+            wants, are left out.
         limited: bound, as `Limits` names it -> how often it ended or refused something.
         accepted: connections so far.
         connections: connections that are open.
+        waiting: requests that wait for news or for probes.
         log: takes each request; None = there is no access log.
     """
 
     requests: Counter[tuple[str, str, int]] = attrs.field(factory=Counter)
+    durations: dict[str, Durations] = attrs.field(factory=dict)
     limited: Counter[str] = attrs.field(factory=Counter)
     accepted: int = 0
     connections: int = 0
+    waiting: int = 0
     log: AccessLog | None = None
+
+    def took(self, route: str, seconds: float) -> None:
+        """Note how long an answer of the application took."""
+        durations = self.durations.get(route)
+        if durations is None:
+            durations = self.durations[route] = Durations()
+        durations.note(seconds)
