@@ -71,6 +71,7 @@ def open_listeners(binds: Sequence[Bind]) -> list[Listener]:
                 accepting=trio.SocketListener(trio.socket.from_stdlib_socket(sock)),
                 address=_address(sock),
                 path=path,
+                raw=sock,
             )
             for sock, path in opened
         ]
