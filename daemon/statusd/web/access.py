@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import ipaddress
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -43,6 +43,8 @@ ALLOWED: Final = "Authorization, Cache-Control, If-None-Match, Last-Event-ID"
 PREFLIGHT_AGE: Final = "600"
 """Seconds for which a browser remembers the answer to its preflight."""
 
+_PORT: Final = re.compile(r":[0-9]*\Z")
+
 
 @attrs.frozen(kw_only=True)
 class Access:
@@ -58,38 +60,37 @@ class Access:
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
 
-    def refuses(self, path: str, fields: Mapping[str, str]) -> int:
-        """Return the status code that refuses a request for `path`, or 0.
+    def knows_host_for(self, path: str, fields: Mapping[str, str]) -> bool:
+        """Whether a request for `path` names a host that no stranger can have chosen, or asks for what anybody may see.
 
         Args:
             path: canonical.
             fields: of the request's header, names in lower case.
         """
-        if is_below(path, GUARDED) and not self.knows_host(fields.get("host", "")):
-            return 421
-        if self.token is not None and not is_below(path, PROBES):
-            return 0 if self._is_token(fields.get("authorization", "")) else 401
-        return 0
+        return not is_below(path, GUARDED) or self.knows_host(fields.get("host", ""))
 
     def knows_host(self, host: str) -> bool:
         """Whether a ``Host`` is one that only this host's own users can have chosen; the empty one is.
 
         Args:
-            host: as in the request, with or without a port.
+            host: as in the request, with or without a port; the dot of a fully qualified name may stand at its end.
         """
-        name = _without_port(host).lower()
-        if not name or name == LOCALHOST or name in self.hosts:
+        if not host:
             return True
-        try:
-            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
-        except ValueError:
-            return False
-        return True
+        name = _PORT.sub("", host).lower().removesuffix(".")
+        return name == LOCALHOST or name in self.hosts or _is_address(name)
 
-    def _is_token(self, authorization: str) -> bool:
-        assert self.token is not None
+    def admits(self, path: str, fields: Mapping[str, str]) -> bool:
+        """Whether a request for `path` has the token, or needs none.
+
+        Args:
+            path: canonical.
+            fields: of the request's header, names in lower case.
+        """
+        if self.token is None or is_below(path, PROBES):
+            return True
         wanted = self.token.reveal().encode()
-        given = b"".join(_tokens(authorization))
+        given = _token(fields.get("authorization", ""))
         # Compared although nobody gets in, so that the time tells nothing either.
         return hmac.compare_digest(given, wanted) and bool(wanted)
 
@@ -104,7 +105,7 @@ class Access:
             return {}
         fields = {}
         if EVERY_ORIGIN in self.origins:
-            allowed = EVERY_ORIGIN if origin else ""
+            allowed = EVERY_ORIGIN  # whoever asks, so that no cache has to tell them apart
         else:
             fields["vary"] = "Origin"
             allowed = origin if origin in self.origins else ""
@@ -133,20 +134,33 @@ def is_probe(path: str) -> bool:
     return is_below(path, PROBES) or is_below(canonical(path), PROBES)
 
 
-def _without_port(host: str) -> str:
-    name, colon, port = host.rpartition(":")
-    return name if colon and (port.isdigit() or not port) and not name.endswith(":") else host
+def _is_address(name: str) -> bool:
+    """Whether `name` is an IP address as it stands in URLs: one of version 6 in brackets."""
+    is_bracketed = name.startswith("[") and name.endswith("]")
+    try:
+        if is_bracketed:
+            ipaddress.IPv6Address(name[1:-1])
+        else:
+            ipaddress.IPv4Address(name)
+    except ValueError:
+        return False
+    return True
 
 
-def _tokens(authorization: str) -> Iterator[bytes]:
-    """Yield the token of an ``Authorization`` field: RFC 6750's, or the password of RFC 7617, which browsers can ask for."""
+def _token(authorization: str) -> bytes:
+    """Return the token in an ``Authorization`` field: RFC 6750's, or the password of RFC 7617, which browsers can ask for.
+
+    Args:
+        authorization: the field's value; what is of another form has the empty token.
+    """
     scheme, _, credentials = authorization.strip().partition(" ")
     credentials = credentials.strip()
     if scheme.lower() == "bearer":
-        yield credentials.encode()
-    elif scheme.lower() == "basic":
-        try:
-            pair = base64.b64decode(credentials, validate=True)
-        except (binascii.Error, ValueError):
-            return
-        yield pair.partition(b":")[2]
+        return credentials.encode()
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        pair = base64.b64decode(credentials, validate=True)
+    except ValueError:
+        return b""
+    return pair.partition(b":")[2]

@@ -16,7 +16,7 @@ from statusd.web.access import CHALLENGE, SECURITY, Access, is_probe
 from statusd.web.edge.traffic import NOWHERE, Traffic
 from statusd.web.feed import Feed
 from statusd.web.freshness import Freshness, wanted_age
-from statusd.web.problems import http_problem
+from statusd.web.problems import TOO_MANY_WAITING, http_problem
 from statusd.web.quality import Quality, is_match
 from statusd.web.query import Query, QueryError, query_of, revision_in, seconds_in
 from statusd.web.site import Ask, Endpoint, Site
@@ -125,7 +125,9 @@ class Answers:
             return None
         if self._outdated(found, asked):
             return None
-        return self._rendered(found, asked, {}, "")
+        answer = self._rendered(found, asked, {}, "")
+        until = self._fresh_until(found, asked)
+        return answer if answer.until <= until else attrs.evolve(answer, until=until)
 
     async def in_full(self, asked: Asked, endpoint: Endpoint) -> Answer:
         """Return the document of `endpoint`: waited for and probed for as the request asks, or 304."""
@@ -140,7 +142,7 @@ class Answers:
             return self._rendered(endpoint, asked, query, "")
         if self.traffic.waiting >= self.most_waiting:
             self.traffic.limited["waiting"] += 1
-            return self.problem(asked, 503, endpoint.route, {"retry-after": RETRY})
+            return self.problem(asked, 503, endpoint.route, {"retry-after": RETRY}, reason=TOO_MANY_WAITING)
         detail = ""
         self.traffic.waiting += 1
         try:
@@ -155,32 +157,49 @@ class Answers:
 
     def find(self, asked: Asked) -> Endpoint | Answer:
         """Return the endpoint that answers, or the answer where none does."""
+        if asked.is_probes_only and not is_probe(asked.path):
+            return self.problem(asked, 404)
         if asked.path == "*":  # asks about the server itself (RFC 9110, section 9.3.7)
             return self._options(asked, "*")
         site, access = self.service.site, self.service.access
-        if asked.is_probes_only and not is_probe(asked.path):
-            return self.problem(asked, 404)
         endpoint = site.find(asked.path)
-        if asked.method != "OPTIONS" or endpoint is None:
-            # Of what is nowhere, too: who may not look must not learn what there is.
-            status = access.refuses(canonical(asked.path), asked.fields)
-            if status:
-                extra = {"www-authenticate": CHALLENGE} if status == 401 else {}
-                return self.problem(asked, status, endpoint.route if endpoint else NOWHERE, extra)
+        route = NOWHERE if endpoint is None else endpoint.route
+        path = canonical(asked.path)
+        if not access.knows_host_for(path, asked.fields):
+            return self.problem(asked, 421, route)
+        # Also of what is nowhere: who may not look must not learn what there is.
+        if not access.admits(path, asked.fields):
+            if asked.method == "OPTIONS":  # as a browser asks before it sends the token
+                return self._options(asked, route)
+            return self.problem(asked, 401, route, {"www-authenticate": CHALLENGE})
         if endpoint is None:
             missing = site.missing(asked.path)
             return self.document(asked, NOWHERE, missing or http_problem(404))
         if asked.method == "OPTIONS":
-            return self._options(asked, endpoint.route)
+            return self._options(asked, route)
         if asked.method not in METHODS:
-            return self.problem(asked, 405, endpoint.route, {"allow": ALLOW})
+            return self.problem(asked, 405, route, {"allow": ALLOW})
         return endpoint
 
     def problem(
-        self, asked: Asked, status: int, route: str = NOWHERE, extra: Mapping[str, str] | None = None
+        self,
+        asked: Asked,
+        status: int,
+        route: str = NOWHERE,
+        extra: Mapping[str, str] | None = None,
+        *,
+        reason: str = "",
     ) -> Answer:
-        """Return the answer for a failure that HTTP itself has a status code for."""
-        return self.document(asked, route, http_problem(status), extra)
+        """Return the answer for a failure that HTTP itself has a status code for.
+
+        Args:
+            asked: the request.
+            status: the status code.
+            route: names the endpoint.
+            extra: further header fields.
+            reason: which of the failures with that status code it is, as for `http_problem`.
+        """
+        return self.document(asked, route, http_problem(status, reason), extra)
 
     def _rendered(self, endpoint: Endpoint, asked: Asked, query: Query, detail: str) -> Answer:
         service = self.service
@@ -225,13 +244,26 @@ class Answers:
 
     def _outdated(self, endpoint: Endpoint, asked: Asked) -> bool:
         """Whether the request, or a source's own `max_age`, wants a source behind `endpoint` probed now."""
+        wanted = self._wanted(endpoint, asked)
+        if wanted is None:
+            return False
+        service = self.service
+        return bool(service.freshness.outdated(endpoint.sources or (), wanted, service.now()))
+
+    def _fresh_until(self, endpoint: Endpoint, asked: Asked) -> float:
+        """Return from when on `_outdated` may hold although the snapshot is the same, in seconds since 1970."""
+        wanted = self._wanted(endpoint, asked)
+        if wanted is None:
+            return math.inf
+        return self.service.freshness.until(endpoint.sources or (), wanted)
+
+    def _wanted(self, endpoint: Endpoint, asked: Asked) -> float | None:
+        """Return the greatest age in seconds that the request accepts; None where nobody cares for any."""
         if not endpoint.is_on_demand or not endpoint.sources:
-            return False
-        freshness, control = self.service.freshness, asked.fields.get("cache-control")
+            return None
+        control = asked.fields.get("cache-control")
         wanted = math.inf if control is None else wanted_age(control)
-        if wanted == math.inf and not freshness.has_ages:
-            return False
-        return bool(freshness.outdated(endpoint.sources, wanted, self.service.now()))
+        return None if wanted == math.inf and not self.service.freshness.has_ages else wanted
 
     def _options(self, asked: Asked, route: str) -> Answer:
         is_preflight = "access-control-request-method" in asked.fields
@@ -250,7 +282,6 @@ class Answers:
         fields = {
             "content-type": document.content_type,
             "content-length": str(len(document.body)),
-            **SECURITY,
             **(extra or {}),
         }
         return self.answer(asked, route, document.status, fields, document.body, until=until)
@@ -266,8 +297,8 @@ class Answers:
         until: float = math.inf,
         is_preflight: bool = False,
     ) -> Answer:
-        """Return the answer with these `fields`, and with what lets scripts of other origins read it."""
-        every = dict(fields)
+        """Return the answer with these `fields`, those of `SECURITY`, and what lets scripts of other origins read it."""
+        every = {**SECURITY, **fields}
         cors = self.service.access.cors(asked.fields.get("origin", ""), is_preflight=is_preflight)
         if "vary" in every and "vary" in cors:
             cors["vary"] = f"{every['vary']}, {cors['vary']}"

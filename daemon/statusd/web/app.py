@@ -15,13 +15,13 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
-from statusd.web.access import SECURITY
 from statusd.web.answering import HEEDED, RETRY, Answer, Answers, Asked, Service
 from statusd.web.edge.guard import Guard, root_cause
 from statusd.web.edge.limits import Limits
 from statusd.web.edge.traffic import Traffic
 from statusd.web.edge.wire import PROBES_ONLY, ROUTE
 from statusd.web.events import event_stream, last_event_id, resumed
+from statusd.web.problems import TOO_MANY_STREAMS
 from statusd.web.query import QueryError, branch_in, query_of
 from statusd.web.site import no_such_node
 
@@ -148,8 +148,9 @@ def _streamed(app: App, answers: Answers, asked: Asked, limits: Limits) -> Respo
         return _response(answers.document(asked, route, no_such_node(branch)))
     if asked.method != "HEAD" and app.streams >= limits.streams:
         app.traffic.limited["streams"] += 1
-        return _response(answers.problem(asked, 503, route, {"retry-after": RETRY}))
-    head = answers.answer(asked, route, 200, {"content-type": EVENT_STREAM, **SECURITY, **_UNSTORED})
+        full = answers.problem(asked, 503, route, {"retry-after": RETRY}, reason=TOO_MANY_STREAMS)
+        return _response(full)
+    head = answers.answer(asked, route, 200, {"content-type": EVENT_STREAM, **_UNSTORED})
     if asked.method == "HEAD":
         return _response(head)
     app.streams += 1

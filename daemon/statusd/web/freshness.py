@@ -104,10 +104,30 @@ class Freshness:
         snapshot = self.snapshot()
         return [name for name in behind if self._is_outdated(name, snapshot, wanted, now)]
 
-    def _is_outdated(self, name: str, snapshot: Snapshot, wanted: float, now: float) -> bool:
+    def until(self, behind: Iterable[str], wanted: float) -> float:
+        """Return the end of the time in which `outdated` finds none, by the same snapshot; infinite when it has none.
+
+        Args:
+            behind: names of sources, none of them outdated.
+            wanted: seconds of age that the request accepts.
+
+        Returns:
+            seconds since 1970.
+        """
+        snapshot = self.snapshot()
+        ends = [math.inf]
+        for name in behind:
+            node = snapshot.find(f"sources/{name}")
+            if node is not None and node.observed_at is not None:
+                ends.append(node.observed_at + self._accepted(name, wanted))
+        return min(ends)
+
+    def _accepted(self, name: str, wanted: float) -> float:
         info = self.sources.get(name)
-        if info is not None and info.max_age is not None:
-            wanted = min(wanted, info.max_age)
+        return wanted if info is None or info.max_age is None else min(wanted, info.max_age)
+
+    def _is_outdated(self, name: str, snapshot: Snapshot, wanted: float, now: float) -> bool:
+        wanted = self._accepted(name, wanted)
         if wanted == math.inf:
             return False
         node = snapshot.find(f"sources/{name}")

@@ -12,7 +12,7 @@ ASTERISK: Final = b"*"
 # The names . and .. stand encoded in the tree (`statusd.segment`), since clients resolve them away.
 _DOTS: Final = {".": "%2E", "..": "%2E%2E"}
 
-_ABSOLUTE: Final = re.compile(rb"https?://[^/?#]+(/[^?#]*)?(\?[^#]*)?", re.IGNORECASE)
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)(/[^?#]*)?(\?[^#]*)?", re.IGNORECASE)
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Za-z:.]+\]|[0-9A-Za-z._~%!$&'()*+,;=-]*)(?::[0-9]*)?")
 
 
@@ -30,12 +30,24 @@ def origin_form(method: bytes, target: bytes) -> bytes | None:
     if target == ASTERISK:
         return target if method == b"OPTIONS" else None
     match = _ABSOLUTE.fullmatch(target)
-    if match is None:
+    if match is None or not is_host(match[1]):
         return None
-    path, query = match[1] or b"", match[2] or b""
+    path, query = match[2] or b"", match[3] or b""
     if not path and not query and method == b"OPTIONS":
         return ASTERISK
     return (path or b"/") + query
+
+
+def authority(target: bytes) -> bytes | None:
+    """Return the host, and the port, that `target` names itself; None where it does not.
+
+    It goes before the ``Host`` (RFC 9112, section 3.2.2).
+
+    Args:
+        target: as sent, in a form that `origin_form` takes.
+    """
+    match = _ABSOLUTE.fullmatch(target)
+    return None if match is None else match[1]
 
 
 def refusal(version: bytes, headers: Mapping[bytes, bytes]) -> int:

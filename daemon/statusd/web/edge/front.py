@@ -22,10 +22,10 @@ REMEMBERED: Final = 512
 """Requests that are remembered, in each of their spellings, and as many answers."""
 LARGEST: Final = 16 * 1024
 """Bytes of an answer that is remembered; to put a larger one together costs little beside sending it."""
-CLOSE: Final = b"connection: close\r\n\r\n"
+CLOSE: Final = b"Connection: close\r\n\r\n"
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Reply:
     """An answer as bytes.
 
@@ -135,7 +135,7 @@ class Front:
 
     def _written(self, asked: Asked, answer: Answer, now: float) -> Reply:
         fields = "".join(f"{name}: {value}\r\n" for name, value in answer.fields.items())
-        date = formatdate(now, usegmt=True)
+        date = formatdate(math.floor(now), usegmt=True)
         line = f"HTTP/1.1 {answer.status} {phrase(answer.status)}\r\n"
         head = f"{line}{fields}date: {date}\r\n".encode("latin-1")
         body = b"" if asked.method == "HEAD" else answer.body

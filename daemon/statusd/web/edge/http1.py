@@ -22,7 +22,7 @@ from statusd.web.edge.requests import REFUSED, Requests, headers_of
 from statusd.web.edge.shared import Edge
 from statusd.web.edge.wire import PROBES_ONLY, Wire
 from statusd.web.problems import http_problem, phrase
-from statusd.web.target import origin_form, refusal
+from statusd.web.target import authority, origin_form, refusal
 
 SUPPORTED: Final = "0.18."
 _REMEDY: Final = f'install a matching one with: pip install "hypercorn=={SUPPORTED}*"'
@@ -208,8 +208,7 @@ class _Protocol(H11Protocol):
         plain = h11.Request(
             method=method,
             target=target,
-            # An upgrade may be ignored (RFC 9110, section 7.8).
-            headers=[pair for pair in request.headers if pair[0] != b"upgrade"],
+            headers=_plain(request),
             # A higher minor version is served as ours (section 2.5).
             http_version=min(request.http_version, b"1.1"),
         )
@@ -245,9 +244,19 @@ class _Protocol(H11Protocol):
         if isinstance(event, h11.Response):
             headers = list(event.headers)
             if self.wire.is_last:
-                headers = [pair for pair in headers if pair[0] != b"connection"] + [(b"connection", b"close")]
+                headers = [pair for pair in headers if pair[0] != b"connection"] + [(b"Connection", b"close")]
             # Hypercorn leaves the reason phrase empty; simple probes look for "200 OK".
             event = h11.Response(
                 status_code=event.status_code, headers=headers, reason=phrase(event.status_code)
             )
         await super()._send_h11_event(event)
+
+
+def _plain(request: h11.Request) -> list[tuple[bytes, bytes]]:
+    """Return the header of `request` as the application is to have it."""
+    # An upgrade may be ignored (RFC 9110, section 7.8).
+    headers = [pair for pair in request.headers if pair[0] != b"upgrade"]
+    named = authority(request.target)
+    if named is None:
+        return headers
+    return [(b"host", named), *(pair for pair in headers if pair[0] != b"host")]
