@@ -5,11 +5,21 @@ import sys
 import pytest
 
 import statusd.web.app
-from tests import openapi
+from statusd.web.edge.front import Front
+from tests import openapi, stages
 
-# Before anybody takes it from there: whatever an in-process daemon answers is held against its /openapi.json.
-assert "statusd.app" not in sys.modules
+# Before anybody takes them from there: whatever an in-process daemon answers is held against its /openapi.json.
+assert "statusd.serving" not in sys.modules
 statusd.web.app.create_app = openapi.witnessed(statusd.web.app.create_app)
+Front.reply = openapi.witnessed_reply(Front.reply)
+
+
+def pytest_addoption(parser):
+    stages.add_option(parser)
+
+
+def pytest_configure(config):
+    stages.heed(config)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import weakref
 
 import attrs
 import jsonschema_rs
@@ -260,11 +261,21 @@ class Exchange:
         if not is_last:
             whole, separator, rest = body.rpartition(b"\n\n")
             body, self.body = whole + separator, bytearray(rest)
-        try:
-            held = contract_of(self.service)
-            held.hold(self.scope["method"], self.scope["raw_path"].decode(), self.status, self.headers, body)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it must fail the test and not the daemon
-            VIOLATIONS.append(f"{type(error).__name__}: {error}")
+        _witness(
+            self.service,
+            self.scope["method"],
+            self.scope["raw_path"].decode(),
+            self.status,
+            self.headers,
+            body,
+        )
+
+
+def _witness(service, method, path, status, headers, body):
+    try:
+        contract_of(service).hold(method, path, status, headers, body)
+    except Exception as error:  # noqa: BLE001  # whatever it is, it must fail the test and not the daemon
+        VIOLATIONS.append(f"{type(error).__name__}: {error}")
 
 
 def witnessed(create_app):
@@ -277,3 +288,24 @@ def witnessed(create_app):
         return app
 
     return create
+
+
+def witnessed_reply(reply):
+    """Return `reply`, of the front stage, with a witness that sees each answer once."""
+    seen = weakref.WeakSet()
+
+    @functools.wraps(reply)
+    def witnessed(front, data):
+        found = reply(front, data)
+        if found is not None and found[0] not in seen:
+            answer, _ = found
+            seen.add(answer)
+            _, status = answer.counted
+            lines = answer.head.decode("latin-1").split("\r\n")[1:-1]
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+            _witness(
+                front.answers.service, answer.asked.method, answer.asked.path, status, headers, answer.body
+            )
+        return found
+
+    return witnessed

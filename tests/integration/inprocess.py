@@ -15,6 +15,7 @@ from statusd.config.load import read_text
 from statusd.net.http import HttpClient
 from statusd.net.names import Resolver
 from statusd.net.trace import Trace
+from tests.stages import configured
 
 DEADLINE = 20
 
@@ -60,7 +61,8 @@ class Client:
 @contextlib.asynccontextmanager
 async def running(text, environ=None, *, points=None):
     """Run the daemon with the configuration `text`; yields a client."""
-    settings = read_text(text, "test.toml", os.environ if environ is None else environ, bind=["127.0.0.1:0"])
+    environ = os.environ if environ is None else environ
+    settings = read_text(configured(text), "test.toml", environ, bind=["127.0.0.1:0"])
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         begin = partial(run_daemon, plan(settings, points=points), stop=stop)

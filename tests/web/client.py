@@ -25,6 +25,7 @@ from statusd.web.freshness import Freshness
 from statusd.web.openapi import render_openapi
 from statusd.web.page import HEADERS
 from statusd.web.site import RESERVED, Ask, Core, Site
+from tests import stages
 from tests.openapi import hold_refusal
 
 HOST = b"\r\nHost: status.example\r\n"
@@ -131,10 +132,11 @@ def service(
 
 
 def edge_of(served: Service, limits: Limits | None = None) -> Edge:
-    """Return what serves, with the front stage."""
+    """Return what serves, with the front stage where this run of the tests has one."""
     limits = limits or Limits()
     guard, traffic = Guard(), Traffic()
     front = Front(Answers(served), version=lambda: served.snapshot().version, now=served.now)
+    front = front if stages.HAS_FRONT else None
     return Edge(create_app(served, limits, guard, traffic), limits, guard, front=front, traffic=traffic)
 
 

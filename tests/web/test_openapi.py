@@ -9,10 +9,11 @@ import msgspec
 import pytest
 import schemathesis.specs.openapi.definitions as meta
 
-import statusd.app
+import statusd.serving
 import statusd.web.app
 from statusd import Document, Problem, View, problem
 from statusd.web.documents import Page
+from statusd.web.edge.front import Front
 from statusd.web.openapi import openapi_document
 from statusd.web.site import RESERVED
 from tests import openapi
@@ -219,5 +220,6 @@ def test_paths_and_methods_that_are_not_served_have_their_answer():
 
 
 def test_every_in_process_daemon_has_a_witness():
-    assert statusd.app.create_app is statusd.web.app.create_app
+    assert statusd.serving.create_app is statusd.web.app.create_app
     assert statusd.web.app.create_app.__wrapped__.__module__ == "statusd.web.app"
+    assert Front.reply.__wrapped__.__module__ == "statusd.web.edge.front"
