@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import stat
@@ -20,7 +21,7 @@ BACKLOG: Final = 1024
 """Connections that the kernel completes while the daemon is busy; it caps this at net.core.somaxconn."""
 
 SOCKET_MODE: Final = 0o666
-"""Everyone on this host may connect to a Unix socket, as to a loopback port; its directory can narrow that."""
+"""File mode of a Unix socket: everyone on this host may connect, as to a loopback port; its directory can narrow that."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -29,7 +30,8 @@ class Listener:
 
     Attributes:
         accepting: accepts connections.
-        address: where, as people write it: ``http://127.0.0.1:8000`` or ``unix:/run/statusd/http.sock``.
+        address: where, as people write it: ``http://127.0.0.1:8000``, ``https://...``, ``unix:/run/statusd/http.sock``
+            or ``tls:unix:/...``.
         path: of a Unix socket that `close` removes, or None.
         is_tls: whether clients must speak TLS there.
         is_probes_only: whether only the probe endpoints are served there.
@@ -56,38 +58,51 @@ class Listener:
         await trio.aclose_forcefully(self.accepting)
 
 
-def open_listeners(binds: Sequence[Bind]) -> list[Listener]:
-    """Open a listening socket for each of `binds`; all of them or none.
+def open_listeners(
+    binds: Sequence[Bind], probes: Sequence[Bind] = (), *, mode: int = SOCKET_MODE
+) -> list[Listener]:
+    """Open a listening socket for each of `binds`, then of `probes`; all of them or none.
+
+    Args:
+        binds: where everything is served.
+        probes: where only the probe endpoints are.
+        mode: file mode of Unix sockets that are made.
 
     Raises:
         StartError: with the address, the cause and the remedy.
     """
-    opened: list[tuple[socket.socket, Path | None]] = []
+    opened: list[tuple[Bind, socket.socket]] = []
     try:
-        for bind in binds:
-            opened.append((_open(bind), Path(bind.path) if bind.path else None))  # noqa: PERF401  # each is known before the next may fail
+        for bind in (*binds, *probes):
+            opened.append((bind, _open(bind, mode)))  # noqa: PERF401  # each is known before the next may fail
         return [
-            Listener(
-                accepting=trio.SocketListener(trio.socket.from_stdlib_socket(sock)),
-                address=_address(sock),
-                path=path,
-                raw=sock,
-            )
-            for sock, path in opened
+            _listener(bind, sock, is_probes_only=index >= len(binds))
+            for index, (bind, sock) in enumerate(opened)
         ]
     except BaseException:
-        for sock, path in opened:
+        for bind, sock in opened:
             sock.close()
-            if path is not None:
-                path.unlink(missing_ok=True)
+            if bind.path:
+                Path(bind.path).unlink(missing_ok=True)
         raise
 
 
-def _open(bind: Bind) -> socket.socket:
+def _listener(bind: Bind, sock: socket.socket, *, is_probes_only: bool) -> Listener:
+    return Listener(
+        accepting=trio.SocketListener(trio.socket.from_stdlib_socket(sock)),
+        address=_address(sock, is_tls=bind.is_tls),
+        path=Path(bind.path) if bind.path else None,
+        is_tls=bind.is_tls,
+        is_probes_only=is_probes_only,
+        is_exposed=_is_exposed(sock),
+    )
+
+
+def _open(bind: Bind, mode: int) -> socket.socket:
     try:
         if bind.fd is not None:
             return _inherited(bind.fd)
-        return _unix(bind.path) if bind.path else _tcp(bind)
+        return _unix(bind.path, mode) if bind.path else _tcp(bind)
     except OSError as error:
         raise StartError(_in_words(bind, error)) from error
 
@@ -107,12 +122,12 @@ def _tcp(bind: Bind) -> socket.socket:
     return sock
 
 
-def _unix(path: str) -> socket.socket:
+def _unix(path: str, mode: int) -> socket.socket:
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path)
-        Path(path).chmod(SOCKET_MODE)  # before listen: until then nobody can connect
+        Path(path).chmod(mode)  # before listen: until then nobody can connect
         sock.listen(BACKLOG)
     except BaseException:
         sock.close()
@@ -180,15 +195,26 @@ def _in_words(bind: Bind, error: OSError) -> str:
             return f"{bind} cannot be opened: {error.strerror or error}; {other}"
 
 
-def _address(sock: socket.socket) -> str:
+def _address(sock: socket.socket, *, is_tls: bool) -> str:
     name = sock.getsockname()
+    scheme = "https" if is_tls else "http"
     if sock.family == socket.AF_INET:
-        return f"http://{name[0]}:{name[1]}"
+        return f"{scheme}://{name[0]}:{name[1]}"
     if sock.family == socket.AF_INET6:
-        return f"http://[{name[0]}]:{name[1]}"
+        return f"{scheme}://[{name[0]}]:{name[1]}"
+    prefix = "tls:unix:" if is_tls else "unix:"
     if isinstance(name, bytes):  # abstract: a name after a zero byte (man 7 unix)
-        return "unix:@" + name[1:].decode(errors="replace")
-    return f"unix:{name}"
+        return f"{prefix}@{name[1:].decode(errors='replace')}"
+    return f"{prefix}{name}"
+
+
+def _is_exposed(sock: socket.socket) -> bool:
+    """Whether other hosts may reach it; the wildcard address is each of this host's."""
+    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return False
+    address = ipaddress.ip_address(sock.getsockname()[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return not (mapped or address).is_loopback
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:
