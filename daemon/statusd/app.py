@@ -10,15 +10,15 @@ from typing import Final
 import trio
 
 from statusd.building import Daemon, Plan, build
-from statusd.model.report import Report
+from statusd.listening import about, listen, load_certificates, watch
 from statusd.model.snapshot import Change
-from statusd.runtime.hub import ChangeListener, Statement
+from statusd.runtime.hub import ChangeListener
 from statusd.runtime.lag import SOURCE_TASK, LagWatch
 from statusd.runtime.schedule import Schedule
 from statusd.runtime.supervisor import Supervisor
 from statusd.runtime.watching import Watcher
 from statusd.web.edge.listener import serve
-from statusd.web.edge.sockets import Listener, open_listeners
+from statusd.web.edge.sockets import Listener
 
 FIRST_CHANCE: Final = 0.5
 """Seconds for which the first requests wait in the backlog while sources report for the first time."""
@@ -31,7 +31,7 @@ async def run_daemon(
     listeners: Sequence[ChangeListener] = (),
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run the daemon until `stop` is set; the started value is the addresses it listens on.
+    """Run the daemon until `stop` is set; the started value is the addresses where it serves everything.
 
     Start: sockets listen, the hub runs, sources get their first chance, requests are taken, ready.
     Stop, in reverse: no more probes, requests in flight finish, the hub ends.
@@ -43,13 +43,14 @@ async def run_daemon(
         task_status: takes the addresses once the daemon is ready.
 
     Raises:
-        StartError: when an address cannot be listened on, or two views claim one path.
+        StartError: when an address cannot be listened on, its certificate cannot be used, or two views claim one path.
         ConfigError: when options of a source, view or sink do not go together.
     """
     daemon = build(plan)
     async with AsyncExitStack() as exits:
         exits.push_async_callback(daemon.net.aclose)
-        sockets = open_listeners(plan.configuration.http.bind)
+        daemon.edge.certificates = certificates = load_certificates(plan.configuration.http)
+        sockets = listen(plan.configuration.http)
         for socket in sockets:
             exits.push_async_callback(socket.close)
         async with trio.open_nursery() as core:
@@ -59,6 +60,8 @@ async def run_daemon(
                 daemon.hub.listen(listener)
             await core.start(LagWatch(daemon.hub.inbox()).run)
             await core.start(daemon.pulse.run)
+            if certificates is not None:
+                await core.start(watch, certificates, daemon.hub.inbox())
             for sink in daemon.sinks:
                 await core.start(sink.run)
             await _run_edge(daemon, sockets, stop, task_status)
@@ -72,18 +75,19 @@ async def _run_edge(
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
     """Probe and serve until `stop`; no source probes any more while the requests in flight finish."""
-    addresses = [socket.address for socket in sockets]
     async with daemon.hub.inbox() as inbox:
-        await inbox.send(Statement(path="daemon/listener", report=Report.ok(facts={"addresses": addresses})))
+        await inbox.send(about(sockets, daemon.plan.configuration.http))
     stop_serving = trio.Event()
     async with trio.open_nursery() as edge, trio.open_nursery() as sources:
         await _start_sources(daemon, sources)
         await edge.start(partial(serve, daemon.edge, sockets, stop=stop_serving))
-        task_status.started(addresses)
+        task_status.started([socket.address for socket in sockets if not socket.is_probes_only])
         await stop.wait()
         sources.cancel_scope.cancel()
         daemon.service.feed.close()
         stop_serving.set()  # in here, for a source may refuse to end
+    if daemon.edge.traffic.log is not None:
+        daemon.edge.traffic.log.close()
 
 
 async def _start_sources(daemon: Daemon, nursery: trio.Nursery) -> None:

@@ -37,11 +37,29 @@ PROTOCOLS: Final = ("http/1.1",)
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: what has forward secrecy and is authenticated, as HTTP/2 wants it (RFC 9113, section 9.2.2)."""
 
+BOTH: Final = "http.tls"
+CERTIFICATE: Final = "http.tls.certificate"
+KEY: Final = "http.tls.key"
+_PEM_FORM: Final = 'name a file with a line that begins with "-----BEGIN"'
 _LARGEST: Final = 1 << 20
 _WEAK: Final = frozenset({"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"})
 
 _File: TypeAlias = tuple[int, int, int, int] | None
 Say: TypeAlias = Callable[[Report], Awaitable[None]]
+
+
+class CertificateError(StartError):
+    """Raised when a certificate or its key cannot be used.
+
+    Args:
+        path: the key of the configuration to blame.
+        message: what is wrong and the remedy, to be read after the key; nothing of what is in the files.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+        self.message = message
 
 
 @attrs.frozen
@@ -63,7 +81,7 @@ class Certificates:
         now: returns the wall clock, in seconds since 1970.
 
     Raises:
-        StartError: when they cannot be used, with the remedy.
+        CertificateError: when they cannot be used.
     """
 
     certificate: str
@@ -90,7 +108,7 @@ class Certificates:
             facts["not_after"] = timestamp(about.not_after)
         say = partial(Report.degraded, facts=facts)
         if self._problem:
-            return say("certificate_unusable", f"{self._problem} The one loaded before stays in use.")
+            return say("certificate_unusable", f"{self._problem}. The one loaded before stays in use.")
         if about is None:
             return Report.ok(facts=facts)
         until = timestamp(about.not_after)
@@ -132,7 +150,7 @@ class Certificates:
             return
         try:
             self._pair = await run(_load, self.certificate, self.key)
-        except StartError as error:
+        except CertificateError as error:
             self._failures += 1
             if self._failures >= TRIES:
                 self._problem = str(error)
@@ -159,20 +177,24 @@ def _file(path: str) -> _File:
 
 def _load(certificate: str, key: str) -> _Pair:
     files = _files(certificate, key)  # first: a change while they are read is then seen at the next look
-    pem = _read("certificate", certificate)
-    _expect("certificate", certificate, pem, b"CERTIFICATE-----")
-    _expect("key", key, _read("key", key), b"PRIVATE KEY-----")
+    pem = _read(CERTIFICATE, certificate)
+    if b"CERTIFICATE-----" not in pem:
+        raise CertificateError(CERTIFICATE, f"{certificate} holds no certificate in PEM form; {_PEM_FORM}")
+    if b"PRIVATE KEY-----" not in _read(KEY, key):
+        raise CertificateError(KEY, f"{key} holds no private key in PEM form; {_PEM_FORM}")
     try:
         return _Pair(_context(certificate, key), about(pem), files)
     except _EncryptedError:
-        raise StartError(
-            f"[http.tls] key: {key} is encrypted, and nobody is there to enter its passphrase: "
-            "remove that with `openssl pkey -in KEY -out NEW`, and let only statusd read the new file."
+        raise CertificateError(
+            KEY,
+            f"{key} is encrypted, and nobody is there to enter its passphrase; "
+            "take it off with `openssl pkey -in KEY -out NEW`, and let nobody but statusd read the new file",
         ) from None
     except ssl.SSLError as error:
-        raise StartError(_in_words(error, certificate, key)) from None
+        raise _in_words(error, certificate, key) from None
     except OSError as error:
-        raise StartError(f"[http.tls]: {certificate} or {key} cannot be read: {error.strerror}.") from None
+        wrong = f"{certificate} or {key} cannot be read any more: {error.strerror}; name PEM files"
+        raise CertificateError(BOTH, wrong) from None
 
 
 class _EncryptedError(Exception):
@@ -193,53 +215,41 @@ def _context(certificate: str, key: str) -> ssl.SSLContext:
     return context
 
 
-def _read(name: str, path: str) -> bytes:
-    """Return what is in the file `path`, which is to be a plain one: reading others might never end.
-
-    Raises:
-        StartError: with what is wrong, and the remedy.
-    """
+def _read(option: str, path: str) -> bytes:
+    """Return what is in the file `path`, which is to be a plain one: reading others might never end."""
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return file.read(_LARGEST)
         wrong = "is no plain file; name a PEM file"
     except FileNotFoundError:
-        wrong = "does not exist; correct the path, or put it there"
+        wrong = "does not exist; put it there, or correct the path"
     except PermissionError:
         wrong = (
             "may not be read by statusd; let its user or group read it, or hand it over with LoadCredential="
         )
     except OSError as error:
         wrong = f"cannot be read: {error.strerror}; name a PEM file"
-    raise StartError(f"[http.tls] {name}: {path} {wrong}.")
+    raise CertificateError(option, f"{path} {wrong}")
 
 
 def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for somebody who writes
 
 
-def _expect(name: str, path: str, pem: bytes, mark: bytes) -> None:
-    if mark not in pem:
-        what = "certificate" if name == "certificate" else "private key"
-        raise StartError(
-            f'[http.tls] {name}: {path} holds no {what} in PEM form, which begins with "-----BEGIN".'
-        )
-
-
-def _in_words(error: ssl.SSLError, certificate: str, key: str) -> str:
-    """Return what keeps the pair from being used; nothing of what is in the files."""
+def _in_words(error: ssl.SSLError, certificate: str, key: str) -> CertificateError:
     reason = getattr(error, "reason", None) or ""
     if reason in {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}:
-        return (
-            f"[http.tls] key: {key} is not the key of the certificate in {certificate}, whose own must come first; "
-            "name the two that belong together."
+        return CertificateError(
+            KEY,
+            f"{key} is not the key of the first certificate in {certificate}; name two that belong together, "
+            "and put the daemon's own certificate first",
         )
     if reason in _WEAK:
-        return (
-            f"[http.tls] certificate: {certificate} is too weak for the OpenSSL of this host; "
-            "issue one with a key of ECDSA P-256, or of RSA with 2048 bits."
+        return CertificateError(
+            CERTIFICATE,
+            f"{certificate} is too weak for the OpenSSL of this host ({reason}); "
+            "have one issued for a key on P-256, or for one of RSA with 2048 bits",
         )
-    return (
-        f"[http.tls]: {certificate} and {key} cannot be used as certificate and key ({reason or 'damaged'})."
-    )
+    wrong = f"{certificate} and {key} are damaged, or of a kind that OpenSSL does not know; make them anew"
+    return CertificateError(BOTH, wrong)
