@@ -41,12 +41,14 @@ def _requests(traffic: Traffic) -> Iterator[Metric]:
 
 def _connections(traffic: Traffic) -> Iterator[Metric]:
     connections, waiting = families.CONNECTIONS.gauge(), families.WAITING.gauge()
-    accepted = families.ACCEPTED.counter()
+    accepted, failed = families.ACCEPTED.counter(), families.HANDSHAKES.counter()
     connections.add_metric([], traffic.connections)
     accepted.add_metric([], traffic.accepted)
+    failed.add_metric([], traffic.failed_handshakes)
     waiting.add_metric([], traffic.waiting)
     yield connections
     yield accepted
+    yield failed
     yield waiting
 
 

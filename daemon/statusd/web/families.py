@@ -115,6 +115,12 @@ REQUEST_DURATION: Final = Family(
 )
 CONNECTIONS: Final = Family("statusd_http_connections", "gauge", (), "Connections that are open.")
 ACCEPTED: Final = Family("statusd_http_accepted_connections_total", "counter", (), "Connections accepted.")
+HANDSHAKES: Final = Family(
+    "statusd_http_failed_handshakes_total",
+    "counter",
+    (),
+    "Connections whose client spoke no TLS, or another one, where TLS is wanted.",
+)
 WAITING: Final = Family(
     "statusd_http_waiting_requests", "gauge", (), "Requests that wait for a change or for probes now."
 )
@@ -165,6 +171,7 @@ FAMILIES: Final = (
     REQUEST_DURATION,
     CONNECTIONS,
     ACCEPTED,
+    HANDSHAKES,
     WAITING,
     LIMIT,
     LIMITED,

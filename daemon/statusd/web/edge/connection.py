@@ -111,7 +111,7 @@ class Connection:
         if isinstance(begun, trio.SSLStream):
             self.stream = begun
             return True
-        edge.traffic.limited["handshake"] += 1
+        edge.traffic.failed_handshakes += 1
         await self.write(begun)
         self._is_broken = self._is_broken or not begun
         self.end()

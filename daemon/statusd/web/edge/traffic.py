@@ -67,6 +67,8 @@ class Traffic:
         limited: bound, as `Limits` names it -> how often it ended or refused something.
         accepted: connections so far.
         connections: connections that are open.
+        failed_handshakes: connections whose client did not begin TLS where it is wanted; those that took too long
+            for it are in `limited`.
         waiting: requests that wait for news or for probes.
         log: takes each request; None = there is no access log.
     """
@@ -76,6 +78,7 @@ class Traffic:
     limited: Counter[str] = attrs.field(factory=Counter)
     accepted: int = 0
     connections: int = 0
+    failed_handshakes: int = 0
     waiting: int = 0
     log: AccessLog | None = None
 
