@@ -10,6 +10,8 @@ import weakref
 import attrs
 import jsonschema_rs
 
+from statusd.web.access import GUARDED, PROBES, is_below, is_probe
+from statusd.web.edge.wire import PROBES_ONLY
 from statusd.web.openapi import openapi_document
 from statusd.web.site import Ask
 from statusd.web.target import canonical
@@ -22,6 +24,10 @@ JSON_TYPES = ("application/json", "application/problem+json")
 SERVED = {"get", "head", "options"}
 FAILURES = ("400", "408", "413", "431", "501", "505")
 """What HTTP itself refuses, before anything is served."""
+MESSAGE = {"content-type", "content-length", "date", "connection", "transfer-encoding"}
+"""Header fields that OpenAPI leaves to others: of the body, the message, the connection."""
+_NOWHERE = "/status/nowhere"
+"""Answered as everything is that is no probe endpoint, at an address for those alone: 404."""
 
 
 class ViolationError(AssertionError):
@@ -95,14 +101,22 @@ class Contract:
             for code, one in self.document["paths"]["/health"]["get"]["responses"].items()
             if code[0] in "45"
         }
+        crowded = {"429": shared["TooManyRequests"], "503": shared["ServiceUnavailable"]}
         if path == "*":
-            return None, failures | {"204": shared["Options"]}
-        item = self._find(canonical(path))
+            return None, failures | crowded | {"204": shared["Options"]}
+        path = canonical(path)
+        item = self._find(path)
         if item is None:
-            return None, failures | {"404": shared["NotFound"]}
+            missing = {"404": shared["NotFound"]}
+            if is_below(path, PROBES):
+                return None, failures | missing
+            foreign = {"421": shared["MisdirectedRequest"]} if is_below(path, GUARDED) else {}
+            secret = {"204": shared["Options"]} if method == "options" else {"401": shared["Unauthorized"]}
+            return None, failures | crowded | foreign | secret | missing
         if method not in SERVED:
-            missing = {code: one for code, one in item["options"]["responses"].items() if code == "404"}
-            return item, failures | missing | {"405": shared["MethodNotAllowed"]}
+            refused = {code: one for code, one in item["options"]["responses"].items() if code[0] in "45"}
+            secret = {"401": shared["Unauthorized"]} if "security" in item["get"] else {}
+            return item, refused | secret | {"405": shared["MethodNotAllowed"]}
         return item, item[method]["responses"]
 
     def _find(self, path):
@@ -126,6 +140,8 @@ class Contract:
                     _want(re.fullmatch("[0-9]+", value), f"{where}: {name}: {value!r} is no number")
                     value = int(value)
                 self.hold_value(f"{where}: {name}", field["schema"], value)
+        documented = {name.lower() for name in response.get("headers", {})}
+        _want(not (unknown := set(headers) - documented - MESSAGE), f"{where}: not documented: {unknown}")
 
     def _media_type(self, where, response, headers):
         """Return what the document says about a body of the answer's type, and that type."""
@@ -261,10 +277,12 @@ class Exchange:
         if not is_last:
             whole, separator, rest = body.rpartition(b"\n\n")
             body, self.body = whole + separator, bytearray(rest)
+        is_probes_only = bool(self.scope["state"].get(PROBES_ONLY))
+        path = self.scope["raw_path"].decode()
         _witness(
             self.service,
             self.scope["method"],
-            self.scope["raw_path"].decode(),
+            _NOWHERE if is_probes_only and not is_probe(path) else path,
             self.status,
             self.headers,
             body,
@@ -303,9 +321,9 @@ def witnessed_reply(reply):
             _, status = answer.counted
             lines = answer.head.decode("latin-1").split("\r\n")[1:-1]
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-            _witness(
-                front.answers.service, answer.asked.method, answer.asked.path, status, headers, answer.body
-            )
+            asked = answer.asked
+            path = _NOWHERE if asked.is_probes_only and not is_probe(asked.path) else asked.path
+            _witness(front.answers.service, asked.method, path, status, headers, answer.body)
         return found
 
     return witnessed

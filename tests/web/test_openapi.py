@@ -12,9 +12,11 @@ import schemathesis.specs.openapi.definitions as meta
 import statusd.serving
 import statusd.web.app
 from statusd import Document, Problem, View, problem
+from statusd.web.access import CHALLENGE, GUARDED, PROBES, SECURITY, is_below
 from statusd.web.documents import Page
 from statusd.web.edge.front import Front
 from statusd.web.openapi import openapi_document
+from statusd.web.problems import phrase
 from statusd.web.site import RESERVED
 from tests import openapi
 from tests.openapi import Contract, ViolationError
@@ -84,7 +86,9 @@ def test_every_reference_leads_somewhere_and_every_component_is_used_or_told_of(
     targets = {
         f"#/components/{wing}/{name}" for wing, named in document["components"].items() for name in named
     }
-    used = set(references(document))
+    operations = [one for item in document["paths"].values() for one in item.values()]
+    schemes = {name for one in operations for wanted in one.get("security", ()) for name in wanted}
+    used = set(references(document)) | {f"#/components/securitySchemes/{name}" for name in schemes}
     assert used <= targets
     assert targets - used == {"#/components/responses/MethodNotAllowed"}  # of methods that are no operations
 
@@ -173,7 +177,7 @@ async def test_the_witness_sees_every_answer_that_is_not_as_documented(
 
 
 GOOD = {"etag": '"x"', "age": "0", "cache-control": "no-cache", "cache-status": "statusd; hit",
-        "x-content-type-options": "nosniff", "content-type": "application/json"}  # fmt: skip
+        **SECURITY, "content-type": "application/json"}  # fmt: skip
 EVENT = b'id: 7\nevent: change\ndata: {"revision": 7, "changes": [{"path": "a", "node": null}]}\n\n'
 
 
@@ -190,8 +194,8 @@ def test_it_misses_every_header_field(name):
 
 def test_it_reads_events():
     contract = Contract(described())
-    fields = {"cache-control": "no-store", "x-accel-buffering": "no", "x-content-type-options": "nosniff",
-              "content-type": "text/event-stream"}  # fmt: skip
+    fields = {"cache-control": "no-store", "x-accel-buffering": "no", "content-type": "text/event-stream",
+              **SECURITY}  # fmt: skip
     contract.hold("GET", "/events", 200, fields, b"retry: 2000\n\n" + EVENT + b": beat\n\n")
     for good, bad in ((b'"a"', b"3"), (b"change\n", b"other\n"), (b"id: 7", b"id: x"), (b"null", b"{}")):
         with pytest.raises((ViolationError, KeyError)):
@@ -200,7 +204,7 @@ def test_it_reads_events():
 
 def test_paths_and_methods_that_are_not_served_have_their_answer():
     contract = Contract(described())
-    wrong = {"x-content-type-options": "nosniff", "content-type": "application/problem+json"}
+    wrong = {"content-type": "application/problem+json", **SECURITY}
     none = problem(404, "Not Found", "not_found").body
     contract.hold("GET", "/nope", 404, wrong, none)
     contract.hold("PUT", "/nope", 404, wrong, none)
@@ -223,3 +227,71 @@ def test_every_in_process_daemon_has_a_witness():
     assert statusd.serving.create_app is statusd.web.app.create_app
     assert statusd.web.app.create_app.__wrapped__.__module__ == "statusd.web.app"
     assert Front.reply.__wrapped__.__module__ == "statusd.web.edge.front"
+
+
+def test_a_header_field_that_is_not_documented_is_seen():
+    contract = Contract(described(CatView(context=CONTEXT)))
+    body = b'{"name":"x","legs":4,"eyes":2}'
+    contract.hold("GET", "/cat", 200, GOOD | {"vary": "Origin", "date": "x"}, body)
+    for name, value in {"server": "statusd", "vary": "Accept", "allow": "GET", "retry-after": "1"}.items():
+        with pytest.raises(ViolationError, match=name if name != "vary" else "Vary"):
+            contract.hold("GET", "/cat", 200, GOOD | {name: value}, body)
+
+
+def test_what_wants_a_token_says_so_and_has_401_and_what_is_guarded_421():
+    document = described(CatView(context=CONTEXT))
+    for path, item in document["paths"].items():
+        is_probe = is_below(path, PROBES)
+        for method in ("get", "head"):
+            operation = item[method]
+            assert ("security" in operation) is ("401" in operation["responses"]) is not is_probe
+            if not is_probe:
+                assert operation["security"] == ({}, {"token": ()}, {"password": ()})
+        assert "security" not in item["options"]
+        assert "401" not in item["options"]["responses"]
+        for operation in item.values():
+            assert ("421" in operation["responses"]) is is_below(path, GUARDED)
+            assert ("429" in operation["responses"]) is not is_probe
+    wanted = document["components"]["responses"]["Unauthorized"]["headers"]["WWW-Authenticate"]
+    assert wanted == {"$ref": "#/components/headers/WWW-Authenticate"}
+    assert document["components"]["headers"]["WWW-Authenticate"]["schema"]["const"] == CHALLENGE
+
+
+def test_an_answer_that_either_a_view_or_statusd_gives_is_described_as_either():
+    document = described(CatView(context=CONTEXT, kinds={200: Cat, 503: Problem, 404: Cat, 500: Cat}))
+    both = document["paths"]["/cat"]["get"]["responses"]["503"]
+    assert list(both["content"]) == ["application/problem+json"]
+    assert both["headers"]["ETag"]["required"] is both["headers"]["Retry-After"]["required"] is False
+    assert both["headers"]["X-Content-Type-Options"] == {
+        "$ref": "#/components/headers/X-Content-Type-Options"
+    }
+    failed = document["paths"]["/cat"]["get"]["responses"]["500"]
+    assert set(failed["content"]) == {"application/json", "application/problem+json"}
+    contract = Contract(document)
+    contract.hold("GET", "/cat", 500, GOOD, b'{"name":"x","legs":4,"eyes":2}')
+    wrong = {"content-type": "application/problem+json", **SECURITY}
+    contract.hold("GET", "/cat", 500, wrong, problem(500, "Internal Server Error", "internal_error").body)
+    contract.hold(
+        "GET", "/cat", 503, wrong | {"retry-after": "10"}, problem(503, "x", "too_many_waiting").body
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (401, {"unauthorized"}),
+        (421, {"unknown_host"}),
+        (429, {"too_many_from_address"}),
+        (503, {"too_many_connections", "too_many_streams", "too_many_waiting"}),
+    ],
+)
+def test_every_reason_of_a_refusal_is_shown_with_its_remedy(status, expected):
+    name = "".join(phrase(status).split())
+    shown = described()["components"]["responses"][name]["content"]["application/problem+json"]["examples"]
+    assert set(shown) == expected
+    for reason, example in shown.items():
+        assert example["value"]["reason"] == reason
+        assert example["value"]["title"] == phrase(status)
+        assert any(
+            word in example["value"]["detail"] for word in ("add", "ask again", "close some", "send it")
+        )

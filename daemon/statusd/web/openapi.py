@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import attrs
 import msgspec
 
 from statusd.plugin.contracts import Document, Problem
+from statusd.web.access import GUARDED, PROBES, is_below
 from statusd.web.bodies import ChangeBody, StateBody
 from statusd.web.documents import Page, Rendered
 from statusd.web.openapi_own import (
@@ -21,11 +22,13 @@ from statusd.web.openapi_own import (
 )
 from statusd.web.openapi_schemas import Schema, schemas_of
 from statusd.web.openapi_terms import (
+    CROWDED,
     FAILURES,
     FIELDS,
-    NO_SNIFF,
     OPTIONS,
     PARAMETERS,
+    SCHEMES,
+    TOKEN,
     common_answers,
     failure_name,
     fields,
@@ -41,6 +44,10 @@ What the inference services of this host are doing, as one tree, and as the docu
 
 Everything is read: `GET`, `HEAD` and `OPTIONS` are served at each path, any other method is 405 with `Allow`. A path that \
 is not listed is 404, and so is a node that is not in the tree. Unknown query parameters are ignored. Errors are `Problem`s.
+
+Where a token is configured, it is wanted for all but the probe endpoints (`/health`, `/healthz`, `/livez`, `/readyz`, \
+`/status`, `/queue/status`, `/models`, and what lies below them) and `OPTIONS`; without it, paths that are not listed are 401, too, \
+and `OPTIONS` is 204 for them. At an address for probe endpoints alone (`[http] bind_probes`) all else is 404.
 
 `/state`, `/explain` and `/readyz` take the path of any node: segments joined by `/`, each percent-encoded by itself. \
 The nodes of the built-in plugins lie four segments deep at most, and those paths are listed; parts that other plugins \
@@ -67,6 +74,7 @@ def openapi_document(pages: Iterable[Page]) -> dict[str, Any]:
             "parameters": {name: dict(one) for name, one in PARAMETERS.items()},
             "headers": {name: dict(one) for name, one in FIELDS.items()},
             "responses": common_answers(),
+            "securitySchemes": {name: dict(one) for name, one in SCHEMES.items()},
         },
     }
 
@@ -103,13 +111,15 @@ def _path_item(operation: Operation, kinds: _Kinds) -> dict[str, Any]:
     segments = re.findall(r"\{(\w+)\}", operation.path)
     parameters = [_ref("parameters", name) for name in (*segments, *operation.parameters)]
     about = {"summary": operation.summary, "tags": [operation.tag], "parameters": parameters}
-    failed = {str(code): _ref("responses", failure_name(code)) for code in FAILURES}
-    shared = dict(failed)
-    if "IfNoneMatch" in operation.parameters:
-        shared["304"] = _ref("responses", failure_name(304))
-    missing = {"404": _ref("responses", failure_name(404))}
-    if operation.has_nodes:
-        shared |= missing
+    is_probe = is_below(operation.path, PROBES)
+    secured = {} if is_probe else {"security": TOKEN}
+    refused = [
+        *FAILURES,
+        *(() if is_probe else CROWDED),
+        *((421,) if is_below(operation.path, GUARDED) else ()),
+    ]
+    missing = [404] if operation.has_nodes else []
+    shared = _named(*refused, *missing, *_of_documents(operation, is_probe=is_probe))
     answers = {code: _response(answer) for code, answer in operation.answers.items()}
     contents = {
         code: {"content": kinds.content(operation.path, code, answer)}
@@ -119,11 +129,13 @@ def _path_item(operation: Operation, kinds: _Kinds) -> dict[str, Any]:
         "get": {
             "operationId": _name("get", operation.path),
             **about,
+            **secured,
             "responses": _with({code: answers[code] | contents[code] for code in answers}, shared),
         },
         "head": {
             "operationId": _name("head", operation.path),
             **about,
+            **secured,
             "responses": _with(answers, shared),
         },
         "options": {
@@ -131,18 +143,60 @@ def _path_item(operation: Operation, kinds: _Kinds) -> dict[str, Any]:
             **about,
             "summary": "The methods that are served",
             "parameters": parameters[: len(segments)],
-            "responses": {"204": _ref("responses", OPTIONS), **failed, **(missing if segments else {})},
+            "responses": {
+                "204": _ref("responses", OPTIONS),
+                **_named(*refused, *(missing if segments else ())),
+            },
         },
     }
 
 
+def _of_documents(operation: Operation, *, is_probe: bool) -> Iterator[int]:
+    """Yield the status codes that GET and HEAD can come to beside those of any request."""
+    if not is_probe:
+        yield 401
+    if "IfNoneMatch" in operation.parameters:
+        yield 304
+    if "CacheControl" in operation.parameters:  # there may be too many that wait for probes
+        yield 503
+
+
+def _named(*codes: int) -> dict[str, Any]:
+    return {str(code): _ref("responses", failure_name(code)) for code in codes}
+
+
 def _with(own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `own` answers, and those of the `shared` ones that they leave open."""
-    return {**own, **shared, **own}
+    """Return the `own` answers and the `shared` ones; where both have one, what holds for either."""
+    common = common_answers()
+    both = {
+        code: _either(answer, common[shared[code]["$ref"].rpartition("/")[2]])
+        for code, answer in own.items()
+        if code in shared
+    }
+    return {**own, **shared, **both}
+
+
+def _either(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an answer that may be the one or the `other`, without a body where the `own` one describes none."""
+    headers = {
+        name: reference
+        if own["headers"].get(name) == other["headers"].get(name)
+        else {**FIELDS[reference["$ref"].rpartition("/")[2]], "required": False}
+        for name, reference in {**other["headers"], **own["headers"]}.items()
+    }
+    found = {"description": f"{own['description']}. Or: {other['description']}", "headers": headers}
+    if "content" not in own:
+        return found
+    content = {**other["content"], **own["content"]}
+    for media_type in own["content"].keys() & other["content"].keys():
+        schemas = [answer["content"][media_type]["schema"] for answer in (own, other)]
+        if schemas[0] != schemas[1]:
+            content[media_type] = {"schema": {"anyOf": schemas}}
+    return {**found, "content": content}
 
 
 def _response(answer: Answer) -> dict[str, Any]:
-    return {"description": answer.about, "headers": fields(NO_SNIFF, *answer.fields)}
+    return {"description": answer.about, "headers": fields(*answer.fields)}
 
 
 def _ref(wing: str, name: str) -> dict[str, str]:

@@ -14,8 +14,7 @@ from statusd.web.bodies import ChangeBody, HealthBody, StateBody
 from statusd.web.documents import Page
 from statusd.web.explain import Explanation
 from statusd.web.openapi_schemas import first_sentence, schemas_of
-from statusd.web.openapi_terms import QUALITY
-from statusd.web.page import HEADERS
+from statusd.web.openapi_terms import PAGE_POLICY, QUALITY, VARY_ACCEPT
 from statusd.web.problems import phrase
 
 log = logging.getLogger("statusd.web")
@@ -56,7 +55,8 @@ class Operation:
         summary: what it is.
         tag: the group it belongs to.
         parameters: names among `PARAMETERS`, without those in the path.
-        answers: status code, or ``default`` -> what comes with it, 304 and the failures of HTTP itself aside.
+        answers: status code, or ``default`` -> what comes with it, 304 and the failures of HTTP itself aside; where both
+            have a code, either may come.
         has_nodes: whether the node that is asked for may not be there (404).
     """
 
@@ -214,11 +214,6 @@ def _tree() -> Iterator[Operation]:
                 content={"text/event-stream": SnapshotEvent | ChangeEvent},
                 fields=("Cache-Control", "X-Accel-Buffering"),
             ),
-            "503": Answer(
-                about="Too many streams are open",
-                content={PROBLEM_TYPE: Problem},
-                fields=("Retry-After",),
-            ),
         },
         has_nodes=True,
     )
@@ -231,7 +226,7 @@ def _further() -> Iterator[Operation]:
         summary="Metrics for Prometheus, or in OpenMetrics where `Accept` prefers it",
         tag=FURTHER,
         parameters=CONDITIONAL,
-        answers={"200": Answer(about="The metrics", content=metrics, fields=(*QUALITY, "Vary"))},
+        answers={"200": Answer(about="The metrics", content=metrics, fields=(*QUALITY, VARY_ACCEPT))},
     )
     yield Operation(
         path="/openapi.json",
@@ -245,7 +240,7 @@ def _further() -> Iterator[Operation]:
         summary="The page for people",
         tag=FURTHER,
         parameters=ON_DEMAND,
-        answers={"200": Answer(about="The page", content={"text/html": str}, fields=(*QUALITY, *HEADERS))},
+        answers={"200": Answer(about="The page", content={"text/html": str}, fields=(*QUALITY, PAGE_POLICY))},
     )
 
 
