@@ -19,7 +19,7 @@ from statusd.web.answering import HEEDED, RETRY, Answer, Answers, Asked, Service
 from statusd.web.edge.guard import Guard, root_cause
 from statusd.web.edge.limits import Limits
 from statusd.web.edge.traffic import Traffic
-from statusd.web.edge.wire import PROBES_ONLY, ROUTE
+from statusd.web.edge.wire import PATIENCE, PROBES_ONLY, ROUTE
 from statusd.web.events import event_stream, last_event_id, resumed
 from statusd.web.problems import TOO_MANY_STREAMS
 from statusd.web.query import QueryError, branch_in, query_of
@@ -109,7 +109,8 @@ def create_app(
             return _response(endpoint)
         if endpoint.is_stream:
             return _streamed(app, answers, asked, limits)
-        return _response(await answers.in_full(asked, endpoint))
+        scope: Any = request.scope
+        return _response(await answers.in_full(asked, endpoint, scope["state"].get(PATIENCE)))
 
     @app.errorhandler(HTTPException)
     async def answer_problem(error: HTTPException) -> Response:

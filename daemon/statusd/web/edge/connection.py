@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-import socket
 from typing import Final
 
 import attrs
 import trio
 
-from statusd.web.edge.front import Front, Reply
-from statusd.web.edge.http1 import Http
+from statusd.web.access import is_probe
+from statusd.web.edge.admission import Room, Stage
+from statusd.web.edge.front import Front
 from statusd.web.edge.shared import Edge
+from statusd.web.edge.talk import Talk
 from statusd.web.edge.tls import TlsStream, shake_hands, take_leave
-from statusd.web.edge.traffic import FRONT, Exchange
-from statusd.web.edge.wire import Address, Message, Send
 
 READ: Final = 8 * 1024
 """Bytes asked of the socket at once; a header can exceed its limit by no more."""
@@ -29,14 +28,16 @@ GLANCE: Final = 0.05
 LINGER: Final = 1 << 20
 """Bytes of unread input that are drained at most after the last answer."""
 
+SLACK: Final = 0.1
+"""Seconds by which an idle time may be cut short: to move a deadline costs as much as half of a small answer."""
+
 
 @attrs.define(eq=False, kw_only=True)
 class Connection:
     """Serves HTTP on one stream and closes it; nothing it does can outlast its deadlines.
 
     One cancel scope spans it all, and its deadline moves with what is awaited: a header, an answer, the next
-    request. What the application sends is shielded from the application's own cancellation, for otherwise
-    protocol state and bytes on the wire would part; `abort` ends that, too.
+    request. The front stage answers what it can; for the rest there is a `Talk`.
 
     Attributes:
         stream: the byte stream; owned.
@@ -44,6 +45,15 @@ class Connection:
         peer: the peer's address as people write it; ``""`` when it has none.
         is_tls: whether the client is to speak TLS; `stream` is then encrypted once the handshake is done.
         is_probes_only: whether it came to a listener for probe endpoints alone.
+        is_h2: whether HTTP/2 is spoken, which the client chooses as it begins TLS.
+        data: what has been received already.
+        unsent: the rest of the only answer that it gets.
+        room: where it has a place.
+        refusal: the status code that all but one request for a probe endpoint get; 0 = it is served like any other.
+        is_busy: whether a request is being answered.
+        is_stream: whether the answer is an event stream.
+        is_ended: whether nothing more is to be read or said.
+        is_broken: whether nothing can be.
     """
 
     stream: trio.abc.HalfCloseableStream | TlsStream
@@ -51,39 +61,34 @@ class Connection:
     peer: str = ""
     is_tls: bool = False
     is_probes_only: bool = False
+    is_h2: bool = False
+    data: bytes = b""
+    unsent: bytes = b""
+    room: Room = attrs.field(factory=Room)
+    refusal: int = 0
+    is_busy: bool = attrs.field(default=False, init=False)
+    is_stream: bool = attrs.field(default=False, init=False)
+    is_ended: bool = attrs.field(default=False, init=False)
+    is_broken: bool = attrs.field(default=False, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    _delivering: trio.CancelScope | None = attrs.field(default=None, init=False)
-    _sending: trio.Lock = attrs.field(factory=trio.Lock, init=False)
-    _answered: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _http: Http | None = attrs.field(default=None, init=False)
-    _file: int | None = attrs.field(default=None, init=False)
+    _bound: str = attrs.field(default="", init=False)  # what the deadline stands for
+    _talk: Talk | None = attrs.field(default=None, init=False)
+    _file: int | None = attrs.field(default=None, init=False)  # of a plain socket
     _requests: int = attrs.field(default=0, init=False)
-    _is_busy: bool = attrs.field(default=False, init=False)
     _is_begun: bool = attrs.field(default=True, init=False)  # the first request's time runs from the start
-    _is_ended: bool = attrs.field(default=False, init=False)
-    _is_broken: bool = attrs.field(default=False, init=False)
-    _is_stream: bool = attrs.field(default=False, init=False)
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether no whole request has come yet."""
-        return not self._requests and not self._is_ended
-
-    @property
-    def client(self) -> Address:
-        """The peer's address, or None."""
-        return _address(self.stream, "getpeername")
-
-    @property
-    def server(self) -> Address:
-        """Our own address, or None."""
-        return _address(self.stream, "getsockname")
+    _is_heard_out: bool = attrs.field(
+        default=False, init=False
+    )  # whether the client has said that it sends no more
 
     @property
     def is_last(self) -> bool:
         """Whether no further request is served after the one that is being answered."""
-        return self.edge.is_stopping or self._requests >= self.edge.limits.requests
+        return self.edge.is_stopping or self.refusal > 0 or self._requests >= self.edge.limits.requests
+
+    @property
+    def deadline(self) -> float:
+        """When what is awaited must have come, in seconds of trio's clock."""
+        return self._scope.deadline
 
     async def run(self) -> None:
         """Serve until the client leaves, a deadline passes, or the server stops."""
@@ -91,224 +96,208 @@ class Connection:
             with self._scope:
                 if not self.is_tls or await self._shake_hands():
                     await self._serve()
-                if self._is_ended and not self._is_broken:
+                if self.is_ended and not self.is_broken:
                     await self._linger()
+            if self._scope.cancelled_caught and self._bound:
+                self.edge.traffic.limited[self._bound] += 1
         finally:
-            await trio.aclose_forcefully(self.stream)
+            if isinstance(self.stream, trio.SocketStream):
+                self.stream.socket.close()
+            else:
+                await trio.aclose_forcefully(self.stream)
 
     async def _shake_hands(self) -> bool:
         """Begin TLS; False where the client does not, which is normal, and counted."""
         edge = self.edge
         assert edge.certificates is not None
         assert not isinstance(self.stream, trio.SSLStream)
-        self._due_in(GLANCE if edge.is_stopping else math.inf)  # it has its own deadline, to be counted
-        with trio.move_on_after(edge.limits.handshake_timeout) as scope:
-            begun = await shake_hands(self.stream, edge.certificates.context, edge.turn)
-        if scope.cancelled_caught:
-            edge.traffic.limited["handshake_timeout"] += 1
-            self._is_broken = True
-            return False
+        self.due("handshake_timeout")
+        begun = await shake_hands(self.stream, edge.certificates.context, edge.turn)
         if isinstance(begun, trio.SSLStream):
             self.stream = begun
+            self.is_h2 = begun.selected_alpn_protocol() == "h2"
             return True
         edge.traffic.failed_handshakes += 1
-        await self.write(begun)
-        self._is_broken = self._is_broken or not begun
+        await self.send(begun)
+        self.is_broken = self.is_broken or not begun
         self.end()
         return False
 
     async def _serve(self) -> None:
-        self._due_in(GLANCE if self.edge.is_stopping else self.edge.limits.header_timeout)
+        self.due("header_timeout")
+        if isinstance(self.stream, trio.SocketStream):
+            self._file = self.stream.socket.fileno()
+        if self.unsent:
+            self.busy()
+            await self.send(self.unsent)
+            self.end()
+            return
         front = self.edge.probes_front if self.is_probes_only else self.edge.front
-        data = await self._answer_plainly(front) if front is not None else await self._receive()
+        data = self.data or await self.receive()
+        front = None if self.is_h2 else front  # the protocol asks it itself
+        while data and front is not None and await self.answer(front, data):
+            data = b"" if self.is_ended else await self.receive()
         if data:
-            await self._hand_over(data, front)
+            self._talk = Talk(self)
+            await self._talk.run(data, front)
 
-    async def _hand_over(self, data: bytes, front: Front | None) -> None:
-        """Serve with the application's help, from `data` on."""
-        async with trio.open_nursery() as nursery:
-            self._http = http = Http(self.edge, self, nursery)
-            with self._reading:
-                await self._read(http, data, front)
-            await http.close()
+    async def answer(self, front: Front, data: bytes) -> bool:
+        """Answer `data`, if `front` can; return whether it could."""
+        found = front.reply(data)
+        if found is None:
+            return False
+        reply, closes = found
+        if self.refusal and not is_probe(reply.asked.path):
+            reply = front.refused(reply.asked, self.refusal)
+        self.take()
+        is_last = closes or self.is_last
+        await self._say(reply.closing if is_last else reply.data)
+        if is_last:
+            self._is_heard_out = closes
+            self.end()
+        else:
+            self.idle()
+        reply.count(self.edge.traffic, self.peer)
+        return True
+
+    async def _say(self, data: bytes) -> None:
+        sent = self._send_now(data)
+        if sent < len(data):
+            self.busy()
+            await self.send(data[sent:])
 
     def finish(self) -> None:
         """End soon, because the server stops: after the request in flight, else at once.
 
         A short moment is left in which a request that the kernel holds already is still taken.
         """
-        if self._is_stream or (not self._is_busy and not self._is_ended):
-            self._due_in(GLANCE)
-        if self._is_stream and self._delivering is not None:
-            self._delivering.deadline = self._scope.deadline  # its client does not read
+        if self._talk is not None and self._talk.finish():
+            return
+        if self.is_stream or (not self.is_busy and not self.is_ended):
+            self.due_at(trio.current_time() + GLANCE)
+        if self.is_stream and self._talk is not None:
+            self._talk.hurry(self.deadline)  # its client does not read
 
     def abort(self) -> None:
         """End now, whatever is in flight."""
-        self._is_broken = self._is_ended = True
+        self._bound = ""
+        self.expire()
+
+    def expire(self) -> None:
+        """End now, because the deadline has passed."""
+        self.is_broken = self.is_ended = True
         self._scope.cancel()
-        if self._delivering is not None:
-            self._delivering.cancel()
-
-    async def write(self, data: bytes) -> None:
-        """Send `data`; a client that is gone, or too slow to take it, ends the connection."""
-        async with self._sending:
-            view = memoryview(data)
-            for start in range(0, len(view), PIECE):
-                if self._is_ended or not await self._send(view[start : start + PIECE]):
-                    return
-
-    async def _send(self, piece: memoryview) -> bool:
-        # Whoever does not read a stream costs nothing but the connection, and gets a newer snapshot when it does again.
-        seconds = math.inf if self._is_stream else self.edge.limits.send_timeout
-        with trio.move_on_after(seconds) as scope:
-            try:
-                await self.stream.send_all(piece)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self._is_broken = True
-        if scope.cancelled_caught or self._is_broken:
-            self._is_broken = True
-            self.end()
-        return not self._is_broken
-
-    async def deliver(self, send: Send, message: Message) -> None:
-        """Await ``send(message)``, shielded until the request's deadline; nothing once the connection has ended."""
-        if self._is_ended:
-            return
-        with trio.CancelScope(shield=True, deadline=self._scope.deadline) as scope:
-            self._delivering = scope
-            await send(message)
-        self._delivering = None
-        if scope.cancelled_caught:
-            self.abort()
-
-    def asked(self) -> None:
-        """Count a request, and begin its time."""
-        self._requests += 1
-        self._busy()
-
-    def _busy(self) -> None:
-        """Begin the time for a request's body and answer."""
-        self._is_busy = True
-        self._answered = trio.Event()
-        self._due_in(self.edge.limits.request_timeout)
-
-    def endless(self) -> None:
-        """Let the answer take as long as the client listens."""
-        self._is_stream = True
-        self._answered.set()
-        self._scope.deadline = math.inf
-
-    def idle(self) -> None:
-        """Begin the time to the next request."""
-        self._is_busy = self._is_stream = False
-        self._is_begun = False
-        self._answered.set()
-        self._due_in(self.edge.limits.idle_timeout)
+        if self._talk is not None:
+            self._talk.hurry(-math.inf)
 
     def end(self) -> None:
-        """Stop reading; `run` then closes."""
-        self._is_ended = True
-        self._answered.set()
-        self._reading.cancel()
+        """Read and say nothing more; `run` then closes."""
+        self.is_ended = True
+        self._bound = ""
+        if self._talk is not None:
+            self._talk.stop()
 
-    async def _answer_plainly(self, front: Front) -> bytes:
-        """Answer what the front stage can; return what it cannot, ``b""`` at the end."""
-        if isinstance(self.stream, trio.SocketStream):
-            self._file = self.stream.socket.fileno()
-        while not self._is_ended:
-            data = await self._receive()
-            found = front.reply(data) if data else None
-            if found is None:
-                return data
-            await self._reply(*found)
-        return b""
-
-    async def _reply(self, reply: Reply, closes: bool) -> None:  # as it is returned
-        self._requests += 1
-        is_last = closes or self.is_last
-        data = reply.closing if is_last else reply.data
-        sent = self._send_now(data)
-        if sent < len(data):
-            self._busy()
-            await self.write(data[sent:])
-        self.idle()
-        if is_last:
-            self.end()
-        self._count(reply)
+    async def send(self, data: bytes) -> None:
+        """Send `data`; a client that is gone, or too slow to take it, ends the connection. Nothing once it has ended."""
+        view = memoryview(data)[self._send_now(data) :]
+        for start in range(0, len(view), PIECE):
+            if self.is_ended or not await self._send(view[start : start + PIECE]):
+                return
 
     def _send_now(self, data: bytes) -> int:
         """Send what the socket takes at once, which nearly always is all; return how many bytes that was."""
-        if self._file is None:
+        if self._file is None or self.is_ended:
             return 0
         try:
             return os.write(self._file, data)
         except BlockingIOError:
             return 0
         except OSError:
-            self._is_broken = True
+            self.is_broken = True
             self.end()
             return len(data)
 
-    def _count(self, reply: Reply) -> None:
-        traffic = self.edge.traffic
-        route, status = reply.counted
-        traffic.requests[route, FRONT, status] += 1
-        if traffic.log is not None:
-            asked = reply.asked
-            query = "?" + asked.query.decode("ascii", "replace") if asked.query else ""
-            traffic.log.take(
-                Exchange(
-                    client=self.peer,
-                    method=asked.method,
-                    target=asked.path + query,
-                    version="1.1",
-                    status=status,
-                    size=len(reply.body),
-                    seconds=0.0,
-                    stage=FRONT,
-                )
-            )
+    async def _send(self, piece: memoryview) -> bool:
+        # Whoever does not read a stream costs nothing but the connection, and gets a newer snapshot when it does again.
+        is_stream = self.is_stream
+        if self.is_busy and not is_stream:
+            self.room.move(self, Stage.STALLED)
+        with trio.move_on_after(math.inf if is_stream else self.edge.limits.send_timeout) as scope:
+            try:
+                await self.stream.send_all(piece)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self.is_broken = True
+        if scope.cancelled_caught:
+            self.edge.traffic.limited["send_timeout"] += 1
+            self.is_broken = True
+        if self.is_broken:
+            self.end()
+        elif not is_stream:
+            self.room.move(self, Stage.BUSY if self.is_busy else Stage.IDLE)
+        return not self.is_broken
 
-    async def _receive(self) -> bytes:
+    async def receive(self) -> bytes:
         """Return what the client sent; ``b""`` when it sends no more, or is gone."""
         try:
-            return bytes(await self.stream.receive_some(READ))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._is_broken = self._is_ended = True
+            if self._file is None:
+                return bytes(await self.stream.receive_some(READ))
+            while True:
+                await trio.lowlevel.wait_readable(self._file)
+                try:
+                    return os.read(self._file, READ)
+                except BlockingIOError:  # select(2): it may be reported as readable although it is not
+                    continue
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            self.is_broken = self.is_ended = True
             return b""
 
-    async def _read(self, http: Http, data: bytes, front: Front | None) -> None:
-        while True:
-            if not self._is_begun and not self._is_busy:
-                self._is_begun = True
-                self._due_in(self.edge.limits.header_timeout)
-            await http.feed(data)
-            if not data:
-                await self._finish_half_closed()
-                return
-            data = await self._receive()
-            while data and front is not None and not self._is_busy and http.is_between:
-                found = front.reply(data)
-                if found is None:
-                    break
-                await self._reply(*found)
-                data = await self._receive()
-            if self._is_broken:
-                return
+    def take(self) -> None:
+        """Count a request."""
+        self._requests += 1
+        if self._requests == self.edge.limits.requests:
+            self.edge.traffic.limited["requests"] += 1
 
-    async def _finish_half_closed(self) -> None:
-        # It may have closed its half only, and still want the answer to what it has asked.
-        while self._is_busy and not self._is_ended:
-            if self._is_stream:  # which has no end to wait for
-                self.abort()
-            await self._answered.wait()
+    def begin(self) -> None:
+        """Begin the time for a request's header, unless it runs already."""
+        if not self._is_begun and not self.is_busy:
+            self._is_begun = True
+            self.due("header_timeout")
+
+    def busy(self) -> None:
+        """Begin the time for a request's body and answer."""
+        self.is_busy, self.is_stream = True, False
+        self.room.move(self, Stage.BUSY)
+        self.due("request_timeout")
+
+    def idle(self) -> None:
+        """Begin the time to the next request."""
+        self.is_busy = self.is_stream = self._is_begun = False
+        self.room.move(self, Stage.IDLE)
+        deadline = trio.current_time() + self.edge.limits.idle_timeout
+        if self._bound != "idle_timeout" or deadline > self._scope.deadline + SLACK:
+            self.due_at(deadline, "idle_timeout")
+
+    def due(self, bound: str) -> None:
+        """Begin the time that `bound` leaves, as `Limits` names it; a short moment when the server is stopping."""
+        if self.edge.is_stopping and not self.is_busy:
+            self.due_at(trio.current_time() + GLANCE)
+        else:
+            self.due_at(trio.current_time() + getattr(self.edge.limits, bound), bound)
+
+    def due_at(self, deadline: float, bound: str = "") -> None:
+        """End at `deadline`, in seconds of trio's clock; it counts as a hit of `bound`."""
+        self._bound = bound
+        self._scope.deadline = deadline
 
     async def _linger(self) -> None:
         """Send the end of the stream, and drain what the client is still sending.
 
         Closing a socket with unread input resets it, and the reset may overtake the answer (RFC 9112, section 9.6).
         """
-        self._due_in(self.edge.limits.linger_timeout)
+        if self._is_heard_out and self._file is not None:
+            return
+        self.room.move(self, Stage.IDLE)
+        self.due_at(trio.current_time() + self.edge.limits.linger_timeout)
         drained = 0
         try:
             if isinstance(self.stream, trio.SSLStream):
@@ -318,18 +307,3 @@ class Connection:
                 drained += len(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
-
-    def _due_in(self, seconds: float) -> None:
-        self._scope.deadline = trio.current_time() + seconds
-
-
-def _address(stream: object, which: str) -> Address:
-    """Return an address of the socket below `stream`; None for what has none: Unix sockets, clients that are gone."""
-    sock = getattr(getattr(stream, "transport_stream", stream), "socket", None)
-    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
-        return None
-    try:
-        name = getattr(sock, which)()
-    except OSError:
-        return None
-    return name[0], name[1]

@@ -14,8 +14,9 @@ from typing import Final
 
 import attrs
 
-from statusd.web.answering import Answer, Answers, Asked
+from statusd.web.answering import RETRY, Answer, Answers, Asked
 from statusd.web.edge.glance import glance
+from statusd.web.edge.traffic import FRONT, NOWHERE, Exchange, Traffic
 from statusd.web.problems import phrase
 
 REMEMBERED: Final = 512
@@ -53,6 +54,27 @@ class Reply:
     def closing(self) -> bytes:
         """All of it, with the word that no further request is served on this connection."""
         return self.head + CLOSE + self.body
+
+    def count(self, traffic: Traffic, peer: str) -> None:
+        """Note in `traffic` that `peer` has got it."""
+        route, status = self.counted
+        traffic.requests[route, FRONT, status] += 1
+        if traffic.log is None:
+            return
+        asked = self.asked
+        query = "?" + asked.query.decode("ascii", "replace") if asked.query else ""
+        traffic.log.take(
+            Exchange(
+                client=peer,
+                method=asked.method,
+                target=asked.path + query,
+                version="1.1",
+                status=status,
+                size=len(self.body),
+                seconds=0.0,
+                stage=FRONT,
+            )
+        )
 
 
 @attrs.define(eq=False)
@@ -103,6 +125,11 @@ class Front:
         if reply is None or not reply.since <= now < reply.until or reply.version != self.version():
             reply = self._renewed(known, now)
         return None if reply is None else (reply, closes)
+
+    def refused(self, asked: Asked, status: int) -> Reply:
+        """Return the answer `status` to a request for which the connection has no room."""
+        answer = self.answers.problem(asked, status, NOWHERE, {"retry-after": RETRY})
+        return self._written(asked, answer, self.now())
 
     def _learn(self, data: bytes) -> tuple[Known, bool] | None:
         seen = glance(data)

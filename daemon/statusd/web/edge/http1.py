@@ -20,7 +20,7 @@ import trio
 from statusd.errors import StartError
 from statusd.web.edge.requests import REFUSED, Requests, headers_of
 from statusd.web.edge.shared import Edge
-from statusd.web.edge.wire import PROBES_ONLY, Wire
+from statusd.web.edge.wire import PATIENCE, PROBES_ONLY, Wire
 from statusd.web.problems import http_problem, phrase
 from statusd.web.target import authority, origin_form, refusal
 
@@ -123,7 +123,7 @@ class Http:
         self._wire = wire
         parser = _Parser(h11.SERVER, max_incomplete_event_size=edge.limits.header_bytes)
         requests: Any = Requests(edge, wire, nursery)  # duck-typed as hypercorn's TaskGroup
-        state: Any = {PROBES_ONLY: wire.is_probes_only}  # a NewType of dict
+        state: Any = {PROBES_ONLY: wire.is_probes_only, PATIENCE: wire.patience}  # a NewType of dict
         self._protocol = _Protocol(
             app=edge.app,  # type: ignore[arg-type]  # passed through to `spawn_app`, which is ours
             config=_CONFIG,
@@ -146,8 +146,16 @@ class Http:
         parser = self._parser
         return parser.our_state is parser.their_state is h11.IDLE and parser.trailing_data == (b"", False)
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether the body of a request has not come whole yet."""
+        return bool(self._parser.their_state is h11.SEND_BODY)
+
     async def feed(self, data: bytes) -> None:
         """Take what the client sent; ``b""``: it will send no more."""
+        self._wire.begun()
+        if data:
+            self._wire.begun()
         await self._protocol.handle(RawData(data))
 
     async def close(self) -> None:

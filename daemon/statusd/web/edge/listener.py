@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import attrs
 import trio
 
+from statusd.web.edge.admission import Admission
 from statusd.web.edge.connection import Connection
+from statusd.web.edge.express import Express
 from statusd.web.edge.http1 import verify
 from statusd.web.edge.shared import Edge
 from statusd.web.edge.sockets import Listener
@@ -23,6 +28,18 @@ PAUSE: Final = 0.1
 
 GRACE: Final = 3.0
 """Seconds in which requests in flight may finish when the server stops."""
+
+BATCH: Final = 16
+"""Connections that are accepted in one pass of the event loop, so that others have their turn."""
+
+_ADDRESSED: Final = frozenset({socket.AF_INET, socket.AF_INET6})
+_OF_ONE: Final = frozenset(
+    {
+        *(errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP),
+        *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENONET),
+    }
+)
+"""Errors of the one connection that was to be accepted (accept(2)): the next one may be well."""
 
 
 async def serve(
@@ -76,62 +93,120 @@ async def _close(listeners: Sequence[Listener]) -> None:
 class _Server:
     edge: Edge
     nursery: trio.Nursery = attrs.field(init=False)
-    _open: dict[Connection, None] = attrs.field(factory=dict, init=False)  # in the order of their arrival
-    _is_full: bool = attrs.field(default=False, init=False)
-    _gone: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _admissions: dict[bool, Admission] = attrs.field(
+        init=False
+    )  # by whether the listener is for probe endpoints alone
+    _open: dict[Connection, Admission] = attrs.field(factory=dict, init=False)
+    _is_empty: trio.Event = attrs.field(
+        factory=trio.Event, init=False
+    )  # the last one has ended while it was stopping
+
+    def __attrs_post_init__(self) -> None:
+        limits, limited = self.edge.limits, self.edge.traffic.limited
+        self._admissions = {
+            kind: Admission.of(limits, limited, is_probes_only=kind) for kind in (False, True)
+        }
 
     async def accept(self, listener: Listener) -> NoReturn:
-        """Accept for ever, through every shortage of the host."""
-        while True:
+        """Accept for ever, through every shortage of the host, and without waiting for any connection."""
+        accepting = listener.accepting
+        express = self._express(listener)
+        with _bare(accepting) as bare:
+            while True:
+                try:
+                    if bare is None:
+                        stream = await accepting.accept()
+                        self._admit(listener, stream, peer_of(stream))
+                    else:
+                        await trio.lowlevel.wait_readable(bare)
+                        self._accept_ready(bare, listener, express)
+                except OSError as error:
+                    self.edge.guard.note("accept", error)
+                    await trio.sleep(PAUSE)
+
+    def _express(self, listener: Listener) -> Express | None:
+        """Return what answers at once on `listener`, if anything can."""
+        front = self.edge.probes_front if listener.is_probes_only else self.edge.front
+        if front is None or listener.is_tls:
+            return None
+        admission = self._admissions[listener.is_probes_only]
+        return Express(front=front, admission=admission, traffic=self.edge.traffic)
+
+    def _accept_ready(self, bare: socket.socket, listener: Listener, express: Express | None) -> None:
+        for _ in range(BATCH):
             try:
-                stream = await listener.accepting.accept()
+                accepted, address = bare.accept()
+            except BlockingIOError:
+                return
             except OSError as error:
-                self.edge.guard.note("accept", error)
-                await trio.sleep(PAUSE)
-            else:
-                connection = Connection(
-                    stream=stream,
-                    edge=self.edge,
-                    peer=peer_of(stream),
-                    is_tls=listener.is_tls,
-                    is_probes_only=listener.is_probes_only,
-                )
-                self._open[connection] = None  # before its task runs, so that a stop just now finds it
-                self.nursery.start_soon(self.edge.guard.run, "connection", partial(self._serve, connection))
-                await self._make_room(connection)
+                if error.errno not in _OF_ONE:
+                    raise
+                continue
+            try:
+                self._begin(listener, accepted, address, express)
+            except Exception as error:  # noqa: BLE001  # containing a connection: the next one is to be accepted
+                accepted.close()
+                self.edge.guard.note("connection", error)
+
+    def _begin(
+        self, listener: Listener, accepted: socket.socket, address: Any, express: Express | None
+    ) -> None:
+        accepted.setblocking(False)
+        peer = address[0] if accepted.family in _ADDRESSED else ""
+        left = (b"", b"")
+        if express is not None:
+            taken = express.take(accepted, peer)
+            if taken is None:
+                self.edge.traffic.accepted += 1
+                return
+            left = taken
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
+        self._admit(listener, stream, peer, *left)
+
+    def _admit(
+        self,
+        listener: Listener,
+        stream: trio.SocketStream,
+        peer: str,
+        data: bytes = b"",
+        unsent: bytes = b"",
+    ) -> None:
+        """Serve what is on `stream` if there is room, and close it otherwise."""
+        traffic = self.edge.traffic
+        traffic.accepted += 1
+        connection = Connection(
+            stream=stream,
+            edge=self.edge,
+            peer=peer,
+            is_tls=listener.is_tls,
+            is_probes_only=listener.is_probes_only,
+            data=data,
+            unsent=unsent,
+        )
+        admission = self._admissions[listener.is_probes_only]
+        if not admission.admit(connection):
+            connection.abort()  # its task then only closes it
+        traffic.connections += 1
+        self._open[connection] = admission  # before its task runs, so that a stop just now finds it
+        self.nursery.start_soon(self.edge.guard.run, "connection", partial(self._serve, connection))
 
     async def _serve(self, connection: Connection) -> None:
         try:
             await connection.run()
         finally:
-            del self._open[connection]
-            self._gone.set()
-            self._gone = trio.Event()
-
-    async def _make_room(self, newest: Connection) -> None:
-        """Wait while there are too many; the oldest that has not asked for anything yet goes for the newest's sake."""
-        while len(self._open) > self.edge.limits.connections:
-            if not self._is_full:
-                self._is_full = True
-                log.warning(
-                    "Over %d connections are open: silent ones are closed, others wait.",
-                    self.edge.limits.connections,
-                )
-            for connection in self._open:
-                if connection.is_silent and connection is not newest:
-                    connection.abort()
-                    break
-            await self._gone.wait()
-        self._is_full = self._is_full and len(self._open) > self.edge.limits.connections // 2
+            self._open.pop(connection).leave(connection)
+            self.edge.traffic.connections -= 1
+            if self.edge.is_stopping and not self._open:
+                self._is_empty.set()
 
     async def drain(self, grace: float) -> None:
         """Let the requests in flight finish within `grace` seconds."""
         self.edge.is_stopping = True
         for connection in self._open:
             connection.finish()
-        with trio.move_on_after(grace):
-            while self._open:
-                await self._gone.wait()
+        if self._open:
+            with trio.move_on_after(grace):
+                await self._is_empty.wait()
         if self._open:
             log.warning("%d connections were cut off: not done within %g s.", len(self._open), grace)
 
@@ -139,6 +214,17 @@ class _Server:
         """End every connection now."""
         for connection in self._open:
             connection.abort()
+
+
+@contextmanager
+def _bare(accepting: trio.abc.Listener[trio.SocketStream]) -> Iterator[socket.socket | None]:
+    """Give the socket below `accepting`, to accept as many at once from as there are; None when there is none."""
+    if not isinstance(accepting, trio.SocketListener):
+        yield None
+        return
+    with socket.socket(fileno=os.dup(accepting.socket.fileno())) as bare:
+        bare.setblocking(False)
+        yield bare
 
 
 def peer_of(stream: object) -> str:

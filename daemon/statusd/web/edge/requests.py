@@ -9,10 +9,11 @@ from typing import Any, Final
 import trio
 
 from statusd.plugin.contracts import Document
-from statusd.web.access import SECURITY
+from statusd.web.access import SECURITY, is_probe
+from statusd.web.answering import RETRY
 from statusd.web.edge.shared import Asgi, Edge
 from statusd.web.edge.traffic import APP, NOWHERE, Exchange
-from statusd.web.edge.wire import ROUTE, Message, Send, Wire
+from statusd.web.edge.wire import ROUTE, Asker, Message, Send
 from statusd.web.problems import http_problem
 
 QUEUE: Final = 10
@@ -27,11 +28,11 @@ class Requests:
 
     Args:
         edge: what connections share.
-        wire: the connection.
+        wire: the connection, or the stream on it.
         nursery: of the connection.
     """
 
-    def __init__(self, edge: Edge, wire: Wire, nursery: trio.Nursery) -> None:
+    def __init__(self, edge: Edge, wire: Asker, nursery: trio.Nursery) -> None:
         self._edge = edge
         self._wire = wire
         self._nursery = nursery
@@ -39,10 +40,18 @@ class Requests:
     async def spawn_app(self, app: Asgi, _config: object, scope: Any, send: Send) -> Send:
         """Start the application; return what takes the messages for it; what hypercorn's protocols call."""
         messages, received = trio.open_memory_channel[Message](QUEUE)
-        self._nursery.start_soon(self._answer, app, scope, received.receive, send)
+        self._nursery.start_soon(self.answer, app, scope, received.receive, send)
         return messages.send
 
-    async def _answer(self, app: Asgi, scope: Any, receive: Callable[[], Awaitable[Any]], send: Send) -> None:
+    async def answer(self, app: Asgi, scope: Any, receive: Callable[[], Awaitable[Any]], send: Send) -> None:
+        """Run the application for one request, to its end; none of its exceptions comes out.
+
+        Args:
+            app: the application.
+            scope: the request, as ASGI has it; `receive` and `send` likewise.
+            receive: returns what comes of the request's body.
+            send: takes the answer; and None once the application says no more.
+        """
         status, size, began, is_stream = 0, 0, trio.current_time(), False
 
         async def deliver(message: Message) -> None:
@@ -58,7 +67,11 @@ class Requests:
 
         try:
             await self._edge.turn()
-            await self._edge.guard.run("request", partial(app, scope, receive, deliver))
+            if self._wire.refusal and not is_probe(scope["raw_path"].decode("ascii")):
+                for message in _no_room(self._wire.refusal):
+                    await deliver(message)
+            else:
+                await self._edge.guard.run("request", partial(app, scope, receive, deliver))
             if not status:
                 for message in _failure():
                     await deliver(message)
@@ -118,9 +131,18 @@ def is_event_stream(start: Message) -> bool:
 
 
 def _failure() -> tuple[Message, Message]:
-    document = http_problem(500)
+    return _messages(http_problem(500))
+
+
+def _no_room(status: int) -> tuple[Message, Message]:
+    """Return the answer to a request for which the connection has no room."""
+    return _messages(http_problem(status), (b"retry-after", RETRY.encode()))
+
+
+def _messages(document: Document, *extra: tuple[bytes, bytes]) -> tuple[Message, Message]:
+    headers = [*headers_of(document), *extra]
     return (
-        {"type": "http.response.start", "status": document.status, "headers": headers_of(document)},
+        {"type": "http.response.start", "status": document.status, "headers": headers},
         {"type": "http.response.body", "body": document.body},
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeAlias
 
+from statusd.web.patience import Patience
+
 Message: TypeAlias = Any
 """Of ASGI."""
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
@@ -14,13 +16,38 @@ ROUTE: Final = "statusd.route"
 """Key of a request's scope under which the application leaves the name of the endpoint, for metrics."""
 PROBES_ONLY: Final = "statusd.probes_only"
 """Key of the scope's state: whether the connection came to a listener for probe endpoints alone."""
+PATIENCE: Final = "statusd.patience"
+"""Key of the scope's state: the `Patience` that the answers on the connection have in common."""
 
 
-class Wire(Protocol):
+class Asker(Protocol):
+    """Who has asked, as a request sees it: a connection, or one of several streams on it."""
+
+    @property
+    def peer(self) -> str:
+        """The peer, as people write it; ``""`` when it has no address."""
+        ...
+
+    @property
+    def refusal(self) -> int:
+        """The status code that all but one request for a probe endpoint get; 0 = all are served."""
+        ...
+
+    async def deliver(self, send: Send, message: Message) -> None:
+        """Await ``send(message)`` to its end, although the application may be cancelled meanwhile."""
+        ...
+
+    def endless(self) -> None:
+        """Note that the answer has no end, so that no deadline is to end it."""
+        ...
+
+
+class Wire(Asker, Protocol):
     """The connection, as the protocol sees it."""
 
     is_tls: bool
     is_probes_only: bool
+    patience: Patience
 
     @property
     def client(self) -> Address:
@@ -33,11 +60,6 @@ class Wire(Protocol):
         ...
 
     @property
-    def peer(self) -> str:
-        """The peer, as people write it; ``""`` when it has no address."""
-        ...
-
-    @property
     def is_last(self) -> bool:
         """Whether no further request is served after the one that is being answered."""
         ...
@@ -46,16 +68,16 @@ class Wire(Protocol):
         """Send `data`; never raises for a client that is gone or slow, and then ends the connection."""
         ...
 
-    async def deliver(self, send: Send, message: Message) -> None:
-        """Await ``send(message)`` to its end, although the application may be cancelled meanwhile."""
+    def begun(self) -> None:
+        """Note that the header of a request has begun to come."""
         ...
 
     def asked(self) -> None:
         """Note that the header of a request is complete."""
         ...
 
-    def endless(self) -> None:
-        """Note that the answer has no end, so that no deadline is to end it."""
+    def busy(self) -> None:
+        """Note that requests are being answered, each of which has an end."""
         ...
 
     def idle(self) -> None:

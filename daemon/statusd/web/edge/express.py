@@ -1,0 +1,74 @@
+"""The express way: what came with a new connection, and is its only request, is answered as it is accepted.
+
+That takes no task, no deadline and no room, so many more of such clients are served; most health checks are some.
+"""
+
+from __future__ import annotations
+
+import socket
+
+import attrs
+
+from statusd.web.access import is_probe
+from statusd.web.edge.admission import Admission
+from statusd.web.edge.connection import READ
+from statusd.web.edge.front import Front
+from statusd.web.edge.traffic import Traffic
+
+
+@attrs.frozen(kw_only=True)
+class Express:
+    """Answers at once what can be.
+
+    Attributes:
+        front: answers.
+        admission: knows for whom there is room: only probe endpoints are answered to anybody else.
+        traffic: counts.
+    """
+
+    front: Front
+    admission: Admission
+    traffic: Traffic
+
+    def take(self, accepted: socket.socket, peer: str) -> tuple[bytes, bytes] | None:
+        """Read what has come with a connection, and answer it when no more is to be done.
+
+        Args:
+            accepted: the connection, not blocking.
+            peer: the address of the client; ``""`` when it has none.
+
+        Returns:
+            what was read, and is to be answered; and what is to be sent yet, as the only answer. None: it is closed.
+        """
+        try:
+            data = accepted.recv(READ)
+        except BlockingIOError:
+            return b"", b""
+        except OSError:
+            data = b""
+        if not data:  # it is gone, and has asked for nothing
+            accepted.close()
+            return None
+        found = self.front.reply(data)
+        if found is None:
+            return data, b""
+        reply, closes = found
+        if not closes or not (self.admission.has_room_for(peer) or is_probe(reply.asked.path)):
+            return data, b""
+        unsent = _sent(accepted, reply.closing)
+        reply.count(self.traffic, peer)
+        if unsent:
+            return b"", unsent
+        # Without any delay, for a client that says so sends no more (RFC 9112, section 9.6), which could reset it.
+        accepted.close()
+        return None
+
+
+def _sent(accepted: socket.socket, data: bytes) -> bytes:
+    """Send what of `data` the socket takes, and return the rest; none when nobody is there to take it."""
+    try:
+        return data[accepted.send(data) :]
+    except BlockingIOError:
+        return data
+    except OSError:
+        return b""
