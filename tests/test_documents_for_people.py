@@ -4,10 +4,14 @@ import os
 import re
 from pathlib import Path
 
+import attrs
 import pytest
 
 from statusd import REASONS
 from statusd.commands.check import check
+from statusd.web.edge.access_log import line
+from statusd.web.edge.limits import Limits
+from statusd.web.edge.traffic import APP, Exchange
 
 PROJECT = Path(__file__).parents[1]
 TEXTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("contrib/*/README.md")])
@@ -36,6 +40,28 @@ def test_the_configuration_in_the_readme_has_no_mistakes(tmp_path):
     assert findings.mistakes == []
     # The unit would hand over the credential, and no name is looked up in an example.
     assert {fault.path for fault in findings.faults} <= {"sources.omnirt.api_key", "sources.omnirt.endpoint"}
+
+
+def test_operators_are_told_what_to_do_about_every_bound():
+    text = (PROJECT / "docs/operations.md").read_text()
+    table = text.split("| bound | a hit is |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(attrs.fields_dict(Limits))
+
+
+def test_the_line_of_the_access_log_is_as_operators_are_told():
+    text = (PROJECT / "docs/operations.md").read_text()
+    [shown] = re.findall(r"^[\d.]+ \"GET .*$", text, re.MULTILINE)
+    exchange = Exchange(
+        client="192.0.2.7",
+        method="GET",
+        target="/state/models?since=41",
+        version="1.1",
+        status=200,
+        size=1834,
+        seconds=0.0021,
+        stage=APP,
+    )
+    assert line(exchange) == shown
 
 
 def test_operators_are_told_what_to_do_about_every_reason():

@@ -170,6 +170,61 @@ def test_no_name_breaks_out_of_its_label(accept, name):
     assert len(samples) == len(usual)
 
 
+def test_requests_are_counted_by_endpoint_stage_and_code():
+    found = named(populated().samples(), "statusd_http_requests_total")
+    assert found == {
+        labels(route="/health", stage="front", code="200"): 70,
+        labels(route="/events", stage="app", code="503"): 2,
+        labels(route="none", stage="app", code="none"): 1,
+    }
+
+
+@FORMATS
+def test_durations_of_answers_are_a_histogram_of_each_endpoint(accept):
+    scraped = Scraped()
+    for seconds in (0.0004, 0.3, 61.0):
+        scraped.common.traffic.took("/state", seconds)
+    samples = scraped.samples(accept)
+    buckets = named(samples, "statusd_http_request_duration_seconds_bucket")
+    by_bound = {float(dict(pairs)["le"]): value for pairs, value in buckets.items()}
+    assert (by_bound[0.001], by_bound[0.2], by_bound[0.5], by_bound[30.0]) == (1, 1, 2, 2)
+    assert samples["statusd_http_request_duration_seconds_count", labels(route="/state")] == 3
+    assert samples["statusd_http_request_duration_seconds_sum", labels(route="/state")] == pytest.approx(
+        61.3004
+    )
+
+
+def test_connections_are_asked_for_at_each_scrape():
+    scraped = Scraped()
+    scraped.text()
+    traffic = scraped.common.traffic
+    traffic.connections, traffic.accepted, traffic.failed_handshakes, traffic.waiting = 3, 60, 7, 2
+    samples = scraped.samples()
+    assert samples["statusd_http_connections", ()] == 3
+    assert samples["statusd_http_accepted_connections_total", ()] == 60
+    assert samples["statusd_http_failed_handshakes_total", ()] == 7
+    assert samples["statusd_http_waiting_requests", ()] == 2
+
+
+def test_every_bound_is_there_with_its_value_and_counts_from_nought():
+    scraped = Scraped()
+    bounds = attrs.asdict(scraped.common.limits)
+    scraped.common.traffic.limited["send_timeout"] += 1
+    samples = scraped.samples()
+    limits, limited = named(samples, "statusd_http_limit"), named(samples, "statusd_http_limited_total")
+    assert limits == {labels(bound=bound): value for bound, value in bounds.items()}
+    assert limited == {labels(bound=bound): int(bound == "send_timeout") for bound in bounds}
+    assert limits[labels(bound="connections")] == 512
+
+
+def test_contained_failures_count_from_nought():
+    scraped = Scraped()
+    assert set(named(scraped.samples(), "statusd_http_failures_total").values()) == {0}
+    scraped.common.guard.note("accept", OSError())
+    found = named(scraped.samples(), "statusd_http_failures_total")
+    assert found == {labels(what="accept"): 1, labels(what="connection"): 0, labels(what="request"): 0}
+
+
 def test_an_empty_tree_is_a_scrape_too():
     samples = Scraped(root=Node(status=Status.UNKNOWN), dropped={}).samples()
     assert samples["statusd_node_status", labels(path="", statusd_node_status="unknown")] == 1
