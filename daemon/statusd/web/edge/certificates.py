@@ -42,6 +42,7 @@ CERTIFICATE: Final = "http.tls.certificate"
 KEY: Final = "http.tls.key"
 _PEM_FORM: Final = 'name a file with a line that begins with "-----BEGIN"'
 _LARGEST: Final = 1 << 20
+_ANOTHERS: Final = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 _WEAK: Final = frozenset({"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"})
 
 _File: TypeAlias = tuple[int, int, int, int] | None
@@ -239,7 +240,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def _in_words(error: ssl.SSLError, certificate: str, key: str) -> CertificateError:
     reason = getattr(error, "reason", None) or ""
-    if reason in {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}:
+    if reason in _ANOTHERS:
         return CertificateError(
             KEY,
             f"{key} is not the key of the first certificate in {certificate}; name two that belong together, "
