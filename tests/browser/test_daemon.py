@@ -19,6 +19,7 @@ from statusd.testing.omnirt import OmniRT
 from statusd.testing.takeoff import NOT_AVAILABLE, Takeoff
 from tests.browser.test_live import OUTAGE
 from tests.openapi import held
+from tests.stages import configured
 from tests.web.trees import HOSTILE
 
 pytestmark = pytest.mark.browser
@@ -73,7 +74,7 @@ class Host:
     def start(self, interval=0.1):
         """Run the daemon until `stop`, and wait until it answers."""
         config = CONFIG.format(takeoff=self.takeoff.url, omnirt=self.omnirt.url, interval=interval)
-        (self.folder / "statusd.toml").write_text(config)
+        (self.folder / "statusd.toml").write_text(configured(config))
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [

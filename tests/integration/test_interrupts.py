@@ -12,6 +12,7 @@ import time
 import pytest
 
 from tests.integration.strangers import write_distribution
+from tests.stages import configured
 
 DEADLINE = 20
 PLUGIN = """
@@ -42,7 +43,8 @@ def clinging(tmp_path):
         write_distribution(tmp_path, "clinging", {"clinging": "clinging_plugin"})
         (tmp_path / "clinging_plugin.py").write_text(PLUGIN.format(body=body))
         config = tmp_path / "statusd.toml"
-        config.write_text('[http]\nbind = ["127.0.0.1:0"]\n[sources.c]\nplugin = "clinging"\ninterval = 60\n')
+        text = '[http]\nbind = ["127.0.0.1:0"]\n[sources.c]\nplugin = "clinging"\ninterval = 60\n'
+        config.write_text(configured(text))
         return ["run", "--config", str(config)], {"PYTHONPATH": str(tmp_path)}
 
     return write

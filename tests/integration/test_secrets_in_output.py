@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.strangers import write_distribution
+from tests.stages import configured
 
 SCRIPT = Path(sys.executable).parent / "statusd"
 ENVIRON = {"KEY": "s3same-by-variable", "PASSWORD": "s3same-by-url"}
@@ -115,7 +116,7 @@ def environ(tmp_path):
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / "statusd.toml"
-    path.write_text(CONFIG.format(directory=tmp_path))
+    path.write_text(configured(CONFIG.format(directory=tmp_path)))
     return str(path)
 
 

@@ -19,6 +19,7 @@ import attrs
 import pytest
 
 from tests.openapi import held
+from tests.stages import configured
 
 STATUSD = Path(sys.executable).with_name("statusd")
 STOPS_WITHIN = 5.0
@@ -70,7 +71,9 @@ class Daemon:
     def fetch(self, path):
         """Return the status code, the headers and the body of a GET."""
         with self.connect() as connection:
-            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            connection.sendall(
+                f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+            )
             response = http.client.HTTPResponse(connection)
             response.begin()
             return response.status, response.headers, response.read()
@@ -113,7 +116,7 @@ def start(tmp_path):
             manager.bind(str(folder / "notify"))
             if is_busy:
                 fill(folder / "notify")
-            (folder / "statusd.toml").write_text(config)
+            (folder / "statusd.toml").write_text(configured(config))
             bind = f"unix:{folder}/http"
             arguments = (
                 ["--config", str(folder / "statusd.toml"), "--bind", bind] if arguments is None else arguments
@@ -244,9 +247,9 @@ def test_a_signal_stops_it_with_connections_of_every_kind_open(start, upstream):
         for text in (
             b"",
             b"GET /models HTTP/1.1\r\nHo",
-            b"GET /state HTTP/1.1\r\nHost: x\r\n\r\n",
-            b"GET /state HTTP/1.1\r\nHost: x\r\n\r\n" * 2000,
-            b"POST /state HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12",
+            b"GET /state HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"GET /state HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2000,
+            b"POST /state HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12",
         ):
             connection = connections.enter_context(daemon.connect())
             connection.setblocking(False)
@@ -263,7 +266,7 @@ def test_a_request_in_flight_is_answered(start):
     daemon = start(config='[sources.self]\nplugin = "local"\n')
     daemon.wait_for("READY")
     with daemon.connect() as connection:
-        connection.sendall(b"GET /models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+        connection.sendall(b"GET /models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n")
         assert daemon.get("/health") == {"status": "ok"}  # so the half request was taken, too
         daemon.process.send_signal(signal.SIGTERM)
         daemon.wait_for("STOPPING")

@@ -21,6 +21,7 @@ import trio
 
 from statusd.client import Client, ClientError, Disconnected, TreeChange, TreeMirror, TreeSnapshot, TrioClient
 from tests.integration.inprocess import running
+from tests.stages import configured
 
 SCRIPT = Path(sys.executable).parent / "statusd"
 DEADLINE = 20
@@ -296,7 +297,7 @@ async def test_watch_ends_with_its_reader_also_while_nothing_changes(disk):
 async def test_watch_follows_a_daemon_that_starts_again(disk, tmp_path):
     path = tmp_path / "s.sock"
     config = tmp_path / "statusd.toml"
-    config.write_text(f'[http]\nbind = ["unix:{path}"]\n' + CONFIG.format(file=disk))
+    config.write_text(configured(f'[http]\nbind = ["unix:{path}"]\n' + CONFIG.format(file=disk)))
 
     async def ready(process):
         with trio.fail_after(DEADLINE):

@@ -31,6 +31,7 @@ import attrs
 import pytest
 
 from tests.openapi import held
+from tests.stages import configured
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "contrib" / "statusd-example"
@@ -175,10 +176,11 @@ def test_its_model_and_its_endpoint_are_served(fresh, tmp_path):
     llama = LlamaServer()
     with llama.running():
         config = tmp_path / "statusd.toml"
-        config.write_text(
+        text = (
             '[sources.llama]\nplugin = "llamacpp_slots"\ninterval = 0.2\n'
             f'url = "http://127.0.0.1:{llama.port}"\n\n[models]\ntiny = "llama"\n'
         )
+        config.write_text(configured(text))
         with daemon(fresh, config) as url:
             eventually(f"{url}/models", status(connected=True))
             eventually(f"{url}/slots", {"sources": [{"name": "llama", "busy": 1, "total": 2}]})
@@ -194,7 +196,7 @@ def test_its_model_and_its_endpoint_are_served(fresh, tmp_path):
 
 def test_it_is_listed_and_stays_unloaded_until_a_source_names_it(fresh, tmp_path):
     config = tmp_path / "statusd.toml"
-    config.write_text('[sources.host]\nplugin = "local"\n')
+    config.write_text(configured('[sources.host]\nplugin = "local"\n'))
     listed = json.loads(ran(fresh / "bin" / "statusd", "plugins", "--json", "--config", config))
     rows = {row["name"]: row for row in (listed["plugins"] if isinstance(listed, dict) else listed)}
     assert rows["llamacpp_slots"]["distribution"] == "statusd-example"

@@ -135,9 +135,18 @@ def edge_of(served: Service, limits: Limits | None = None) -> Edge:
     """Return what serves, with the front stage where this run of the tests has one."""
     limits = limits or Limits()
     guard, traffic = Guard(), Traffic()
-    front = Front(Answers(served), version=lambda: served.snapshot().version, now=served.now)
-    front = front if stages.HAS_FRONT else None
-    return Edge(create_app(served, limits, guard, traffic), limits, guard, front=front, traffic=traffic)
+    front, probes_front = (
+        Front(
+            Answers(served),
+            version=lambda: served.snapshot().version,
+            now=served.now,
+            is_probes_only=is_probes_only,
+        )
+        if stages.HAS_FRONT
+        else None
+        for is_probes_only in (False, True)
+    )
+    return Edge(create_app(served, limits, guard, traffic), limits, guard, front, probes_front, traffic)
 
 
 def documents(*views: View) -> Served:
@@ -210,6 +219,7 @@ class Web:
 
     edge: Edge
     nursery: trio.Nursery
+    is_probes_only: bool = False
     ended: dict[Connection, trio.Event] = attrs.field(factory=dict)
 
     @classmethod
@@ -222,7 +232,9 @@ class Web:
     def connect(self, pair: object = None) -> tuple[trio.StapledStream, Connection]:
         """Return the client's end of a new connection, and the connection."""
         ours, theirs = pair or memory_stream_pair()
-        connection = Connection(stream=theirs, edge=self.edge, peer="192.0.2.1")
+        connection = Connection(
+            stream=theirs, edge=self.edge, peer="192.0.2.1", is_probes_only=self.is_probes_only
+        )
         self.ended[connection] = trio.Event()
         self.nursery.start_soon(self._run, connection)
         return ours, connection

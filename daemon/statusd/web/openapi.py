@@ -27,6 +27,7 @@ from statusd.web.openapi_terms import (
     FIELDS,
     OPTIONS,
     PARAMETERS,
+    QUALITY,
     SCHEMES,
     TOKEN,
     common_answers,
@@ -119,7 +120,7 @@ def _path_item(operation: Operation, kinds: _Kinds) -> dict[str, Any]:
         *((421,) if is_below(operation.path, GUARDED) else ()),
     ]
     missing = [404] if operation.has_nodes else []
-    shared = _named(*refused, *missing, *_of_documents(operation, is_probe=is_probe))
+    shared = _named(*refused, *missing, *_of_documents(operation, is_probe=is_probe)) | _unchanged(operation)
     answers = {code: _response(answer) for code, answer in operation.answers.items()}
     contents = {
         code: {"content": kinds.content(operation.path, code, answer)}
@@ -155,10 +156,18 @@ def _of_documents(operation: Operation, *, is_probe: bool) -> Iterator[int]:
     """Yield the status codes that GET and HEAD can come to beside those of any request."""
     if not is_probe:
         yield 401
-    if "IfNoneMatch" in operation.parameters:
-        yield 304
     if "CacheControl" in operation.parameters:  # there may be too many that wait for probes
         yield 503
+
+
+def _unchanged(operation: Operation) -> dict[str, Any]:
+    """Return the answer to whoever has the document already, which has the header fields of the document."""
+    if "IfNoneMatch" not in operation.parameters:
+        return {}
+    found = operation.answers.get("200")
+    if found is None or found.fields == QUALITY:
+        return _named(304)
+    return {"304": {**common_answers()[failure_name(304)], "headers": fields(*found.fields)}}
 
 
 def _named(*codes: int) -> dict[str, Any]:
@@ -169,7 +178,7 @@ def _with(own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `own` answers and the `shared` ones; where both have one, what holds for either."""
     common = common_answers()
     both = {
-        code: _either(answer, common[shared[code]["$ref"].rpartition("/")[2]])
+        code: _either(answer, common[failure_name(int(code))])
         for code, answer in own.items()
         if code in shared
     }
@@ -187,8 +196,9 @@ def _either(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     found = {"description": f"{own['description']}. Or: {other['description']}", "headers": headers}
     if "content" not in own:
         return found
-    content = {**other["content"], **own["content"]}
-    for media_type in own["content"].keys() & other["content"].keys():
+    others = other.get("content", {})
+    content = {**others, **own["content"]}
+    for media_type in own["content"].keys() & others.keys():
         schemas = [answer["content"][media_type]["schema"] for answer in (own, other)]
         if schemas[0] != schemas[1]:
             content[media_type] = {"schema": {"anyOf": schemas}}

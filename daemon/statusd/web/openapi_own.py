@@ -122,6 +122,7 @@ def view_operation(page: Page) -> Operation:
         str(code): Answer(about=phrase(code) or "An answer", content=_body(kind))
         for code, kind in (said or {200: Any}).items()
     }
+    answers.setdefault("500", Answer(about="The plugin failed", content=_body(Problem)))
     if not said:
         answers["default"] = Answer(about="Whatever the plugin answers", content=_body(Any))
     return Operation(
