@@ -141,7 +141,9 @@ async def test_a_client_that_left_before_any_answer_has_no_status(nursery, autoj
 
 async def test_how_long_the_application_took_is_counted_by_endpoint(web, autojump_clock):
     await web.ask(b"GET /health HTTP/1.1" + END)
-    await web.ask(b"GET /state?since=7&wait=3 HTTP/1.1" + END)
+    stream, _ = web.connect()
+    await stream.send_all(b"GET /state?since=7&wait=3 HTTP/1.1" + CLOSE)
+    await read_all(stream)
     assert set(web.edge.traffic.durations) == {"/state"}
     assert web.edge.traffic.durations["/state"].seconds == pytest.approx(3.0)
     assert web.edge.traffic.durations["/state"].cumulative()[-5:] == (
