@@ -65,7 +65,7 @@ SETTLE: Final = 20.0
 """Seconds after a flood in which its connections should end."""
 PATIENCE: Final = 60.0
 """Seconds after a flood in which they must have ended."""
-QUIET: Final = 10.0
+QUIET: Final = 20.0
 """Seconds of quiet that are measured."""
 DESCRIPTORS: Final = 1024
 SPARE: Final = 4

@@ -34,8 +34,8 @@ ANSWER: Final = 0.5
 """Seconds that the fuzzer waits for an answer."""
 RESET: Final = struct.pack("ii", 1, 0)
 """``SO_LINGER`` on, zero seconds: close() sends RST (socket(7))."""
-HEADER: Final = b"GET /state HTTP/1.1\r\nHost: a\r\nX-Padding: " + b"c" * 200
-REQUEST: Final = b"GET /state HTTP/1.1\r\nHost: a\r\n\r\n"
+HEADER: Final = b"GET /state HTTP/1.1\r\nHost: localhost\r\nX-Padding: " + b"c" * 200
+REQUEST: Final = b"GET /state HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LARGE: Final = REQUEST.replace(b"/state", b"/openapi.json") * 50
 """More than the kernel keeps for a client that does not read."""
 
@@ -111,7 +111,7 @@ async def slow_header(crowd: Crowd, stream: trio.SocketStream) -> None:
 
 async def slow_body(crowd: Crowd, stream: trio.SocketStream) -> None:
     """Send a body byte by byte."""
-    await stream.send_all(b"POST /state HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+    await stream.send_all(b"POST /state HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
     await drip(crowd, stream, b"d" * 1000)
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 UPGRADE: Final = (
-    b"GET /events HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"GET /events HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 PATHS: Final = (
@@ -81,7 +81,7 @@ def pieces(chance: random.Random, data: bytes) -> Sequence[bytes]:
 
 def _request(chance: random.Random) -> bytes:
     version = chance.choice((b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"HTTP/9", b""))
-    fields = [b"Host: a", *chance.sample(FIELDS, chance.randint(0, 3))]
+    fields = [b"Host: localhost", *chance.sample(FIELDS, chance.randint(0, 3))]
     line = b" ".join((chance.choice(METHODS), chance.choice(PATHS), version))
     return b"\r\n".join((line, *fields, b"", b"")) + chance.choice(BODIES)
 

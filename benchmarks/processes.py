@@ -18,6 +18,8 @@ import attrs
 
 START: Final = 20.0
 """Seconds in which a server must listen."""
+BUSY: Final = 0.5
+"""Load average of the last minute, beyond which others take part in what is measured."""
 HOST: Final = "127.0.0.1"
 
 
@@ -30,6 +32,10 @@ def cores() -> tuple[int, int]:
     usable = sorted(os.sched_getaffinity(0))
     if len(usable) < 2:
         raise SystemExit("Two cores are needed: one for the server, one for its clients.")
+    if (load := os.getloadavg()[0]) > BUSY:
+        print(
+            f"This machine is busy already, load average {load:.1f}: the numbers will say little.", flush=True
+        )
     return usable[0], usable[1]
 
 

@@ -22,7 +22,7 @@ WAITING: Final = 10
 """Long polls; as many requests wait for fresh probes."""
 DEAF: Final = 20
 """Clients that pipeline requests and do not read."""
-PIPELINED: Final = b"GET /state HTTP/1.1\r\nHost: a\r\n\r\n" * 2000
+PIPELINED: Final = b"GET /state HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2000
 PATIENCE: Final = 20.0
 """Seconds after which a daemon that does not end is killed."""
 SETTLE: Final = 8.0
