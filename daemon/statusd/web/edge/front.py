@@ -14,10 +14,11 @@ from typing import Final
 
 import attrs
 
+from statusd.web.access import SECURITY
 from statusd.web.answering import RETRY, Answer, Answers, Asked
 from statusd.web.edge.glance import glance
-from statusd.web.edge.traffic import FRONT, NOWHERE, Exchange, Traffic
-from statusd.web.problems import phrase
+from statusd.web.edge.traffic import FRONT, Exchange, Traffic
+from statusd.web.problems import http_problem, phrase
 
 REMEMBERED: Final = 512
 """Requests that are remembered, in each of their spellings, and as many answers."""
@@ -127,8 +128,15 @@ class Front:
         return None if reply is None else (reply, closes)
 
     def refused(self, asked: Asked, status: int) -> Reply:
-        """Return the answer `status` to a request for which the connection has no room."""
-        answer = self.answers.problem(asked, status, NOWHERE, {"retry-after": RETRY})
+        """Return the answer `status` to a request for which the connection has no room, as `Requests` gives it."""
+        document = http_problem(status)
+        fields = {
+            **SECURITY,
+            "content-type": document.content_type,
+            "content-length": str(len(document.body)),
+            "retry-after": RETRY,
+        }
+        answer = Answer(status=status, fields=fields, body=document.body)
         return self._written(asked, answer, self.now())
 
     def _learn(self, data: bytes) -> tuple[Known, bool] | None:

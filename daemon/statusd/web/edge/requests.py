@@ -150,7 +150,7 @@ def _messages(document: Document, *extra: tuple[bytes, bytes]) -> tuple[Message,
 def headers_of(document: Document) -> list[tuple[bytes, bytes]]:
     """Return the header fields that an answer of the server itself has, but for date and connection."""
     return [
+        *((name.encode(), value.encode()) for name, value in SECURITY.items()),
         (b"content-type", document.content_type.encode()),
         (b"content-length", str(len(document.body)).encode()),
-        *((name.encode(), value.encode()) for name, value in SECURITY.items()),
     ]
