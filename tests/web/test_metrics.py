@@ -13,6 +13,8 @@ from statusd import Node, Payload, Report, Secret, SourceInfo, Status
 from statusd.model.stats import BUCKETS, Stats
 from statusd.model.tree import find
 from statusd.runtime.hub import Hub, Observation, Tracked, pending
+from statusd.web.edge.limits import Limits
+from statusd.web.edge.traffic import FIXED
 from statusd.web.exposition import CHEAP, SPARING, TEXT, Exposition, wants_openmetrics
 from statusd.web.exposition import OPENMETRICS as OPENMETRICS_TYPE
 from statusd.web.families import FAMILIES
@@ -213,8 +215,18 @@ def test_every_bound_is_there_with_its_value_and_counts_from_nought():
     samples = scraped.samples()
     limits, limited = named(samples, "statusd_http_limit"), named(samples, "statusd_http_limited_total")
     assert limits == {labels(bound=bound): value for bound, value in bounds.items()}
-    assert limited == {labels(bound=bound): int(bound == "send_timeout") for bound in bounds}
+    assert limited == {labels(bound=bound): int(bound == "send_timeout") for bound in (*bounds, *FIXED)}
     assert limits[labels(bound="connections")] == 512
+
+
+def test_what_is_counted_as_a_bound_is_one():
+    code = "".join(file.read_text() for file in (PAGE.parents[1] / "daemon/statusd/web").rglob("*.py"))
+    counted = set(
+        re.findall(r'limited\["(\w+)"\]|(?:CALM|self\.\w+), "(\w+)"\)|due(?:_at)?\(.*"(\w+)"\)', code)
+    )
+    names = {name for found in counted for name in found if name}
+    assert {"connections", "streams", "http2_frames", "idle_timeout"} <= names
+    assert names <= {*attrs.fields_dict(Limits), *FIXED}
 
 
 def test_contained_failures_count_from_nought():

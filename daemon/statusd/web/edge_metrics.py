@@ -12,7 +12,7 @@ from statusd.web import families
 from statusd.web.edge.common import Common
 from statusd.web.edge.guard import WHAT
 from statusd.web.edge.limits import Limits
-from statusd.web.edge.traffic import Traffic
+from statusd.web.edge.traffic import FIXED, Traffic
 
 
 def edge_metrics(common: Common) -> Iterator[Metric]:
@@ -57,7 +57,7 @@ def _bounds(limits: Limits, hits: Mapping[str, int]) -> Iterator[Metric]:
     limit, limited = families.LIMIT.gauge(), families.LIMITED.counter()
     for bound, value in values.items():
         limit.add_metric([bound], value)
-    for bound, number in _from_nought(values, hits).items():
+    for bound, number in _from_nought((*values, *FIXED), hits).items():
         limited.add_metric([bound], number)
     yield limit
     yield limited

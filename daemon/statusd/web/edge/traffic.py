@@ -18,6 +18,9 @@ APP: Final = "app"
 NOWHERE: Final = "none"
 """Stands for the route of a request that reached no endpoint."""
 
+FIXED: Final = ("http2_frames", "http2_streams")
+"""Bounds that are hit like those of `Limits`, and that nobody needs to set."""
+
 
 @attrs.frozen(kw_only=True)
 class Exchange:
@@ -64,7 +67,7 @@ class Traffic:
         requests: (route, stage, status code) -> how many were answered so.
         durations: route -> how long the application's answers took; event streams, which end when their client
             wants, are left out.
-        limited: bound, as `Limits` names it -> how often it ended or refused something.
+        limited: bound, as `Limits` or `FIXED` names it -> how often it ended or refused something.
         accepted: connections so far.
         connections: connections that are open.
         failed_handshakes: connections whose client did not begin TLS where it is wanted; those that took too long
