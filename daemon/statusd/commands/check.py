@@ -13,11 +13,13 @@ from statusd.building import Plan, build, plan
 from statusd.config.load import read
 from statusd.config.mistakes import ConfigError, Mistake
 from statusd.errors import ProbeError, StartError
+from statusd.listening import load_certificates
 from statusd.net.names import Resolver
 from statusd.net.tls import client_context
 from statusd.plugin.contracts import Source
 from statusd.redaction import Redactor
 from statusd.values import Url
+from statusd.web.edge.certificates import CertificateError
 
 LOOKUP: Final = 5.0
 """Seconds for all host names together, and for a file of certificate authorities."""
@@ -94,6 +96,12 @@ async def _examine(planned: Plan, findings: Findings) -> None:
     configuration = planned.configuration
     findings.faults += [Mistake(path, message) for path, message in configuration.faults]
     known = {path for path, _ in configuration.faults}
+    try:
+        load_certificates(configuration.http)
+    except CertificateError as error:
+        if error.path not in known:  # a credential may be there for the unit alone
+            findings.faults.append(Mistake(error.path, error.message))
+            findings.starts = False
     for built in daemon.sources:
         path = f"sources.{built.config.name}"
         is_new = not any(one == path or one.startswith(f"{path}.") for one in known)

@@ -3,6 +3,7 @@ import os
 import socket
 import stat
 
+import attrs
 import pytest
 import trio
 
@@ -227,3 +228,100 @@ def test_an_inherited_file_is_refused_and_left_open(tmp_path):
 
 def test_a_closed_descriptor_is_refused():
     assert refusal(Bind(fd=10_000)).startswith("fd://10000 is not an open socket; ")
+
+
+# TLS, modes, and who else may come
+
+
+def tls(bind):
+    return attrs.evolve(bind, is_tls=True)
+
+
+async def kept(*binds, **options):
+    """Open and close again; return the listeners."""
+    listeners = open_listeners(binds, **options)
+    for listener in listeners:
+        await listener.close()
+    return listeners
+
+
+async def test_an_address_with_tls_says_so(tmp_path):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        path = tmp_path / "http.sock"
+        binds = [LOOPBACK, Bind(host="::1"), Bind(path=str(path)), Bind(fd=sock.detach())]
+        listeners = await kept(*map(tls, binds))
+    assert all(listener.is_tls for listener in listeners)
+    schemes = [listener.address.removesuffix(str(path)).rpartition(":")[0] for listener in listeners]
+    assert schemes == ["https://127.0.0.1", "https://[::1]", "tls:unix", "https://127.0.0.1"]
+
+
+async def test_those_for_probe_endpoints_alone_come_last_and_say_so():
+    listeners = await kept(LOOPBACK, tls(LOOPBACK), probes=[tls(LOOPBACK), LOOPBACK])
+    assert [(listener.is_probes_only, listener.is_tls) for listener in listeners] == [
+        (False, False),
+        (False, True),
+        (True, True),
+        (True, False),
+    ]
+
+
+async def test_when_one_for_probes_fails_all_are_closed(tmp_path):
+    path = tmp_path / "http.sock"
+    with pytest.raises(StartError, match=r"192\.0\.2\.1:80 is not an address of this host"):
+        open_listeners([Bind(path=str(path))], [Bind(host="192.0.2.1", port=80)])
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666, 0o777])
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+async def test_a_unix_socket_has_its_mode_before_anybody_can_connect(tmp_path, monkeypatch, mode, umask):
+    path = tmp_path / "http.sock"
+    seen = []
+
+    class Watched(socket.socket):
+        def listen(self, *backlog):
+            seen.append(stat.S_IMODE(path.stat().st_mode))
+            super().listen(*backlog)
+
+    monkeypatch.setattr(sockets.socket, "socket", Watched)
+    old = os.umask(umask)
+    try:
+        [listener] = open_listeners([Bind(path=str(path))], mode=mode)
+    finally:
+        os.umask(old)
+    assert seen == [mode]
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    await listener.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "is_exposed"),
+    [("127.0.0.1", False), ("127.5.6.7", False), ("::1", False), ("0.0.0.0", True), ("::", True)],
+)
+@pytest.mark.parametrize("is_inherited", [False, True])
+async def test_what_other_hosts_may_reach_is_known(host, is_exposed, is_inherited):
+    if is_inherited:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+            sock.bind((host, 0))
+            sock.listen()
+            bind = Bind(fd=sock.detach())
+    else:
+        bind = Bind(host=host)
+    [listener] = await kept(bind)
+    assert listener.is_exposed is is_exposed
+
+
+async def test_an_ipv4_loopback_address_in_ipv6_is_one():
+    with socket.socket(socket.AF_INET6) as sock:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(("::ffff:127.0.0.1", 0))
+        sock.listen()
+        [listener] = await kept(Bind(fd=sock.detach()))
+    assert not listener.is_exposed
+
+
+async def test_no_other_host_reaches_a_unix_socket(tmp_path):
+    [listener] = await kept(Bind(path=str(tmp_path / "http.sock")))
+    assert not listener.is_exposed
