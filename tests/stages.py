@@ -26,6 +26,11 @@ def heed(config):
     HAS_FRONT = config.getoption(OPTION) == "on"
 
 
+def first():
+    """Return the name of the stage that answers plain requests, as they are counted."""
+    return "front" if HAS_FRONT else "app"
+
+
 def configured(text):
     """Return `text`, the configuration of a daemon, as this run of the tests wants it."""
     if HAS_FRONT:

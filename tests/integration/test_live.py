@@ -390,9 +390,11 @@ async def test_stopping_ends_every_stream_at_once_also_those_that_nobody_reads(n
         sock.close()
 
 
-async def test_beyond_their_number_streams_are_503_and_the_rest_is_served(monkeypatch):
-    monkeypatch.setattr("statusd.web.limits.half_of_descriptors", lambda: 4)
-    async with running("", {}) as client, contextlib.AsyncExitStack() as open_ones:
+async def test_beyond_their_number_streams_are_503_and_the_rest_is_served():
+    async with (
+        running("[http.limits]\nstreams = 2\n", {}) as client,
+        contextlib.AsyncExitStack() as open_ones,
+    ):
         for _ in range(2):
             await open_ones.enter_async_context(streaming(client))
         await client.until(lambda: readers(client), lambda count: count == 2)
