@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -47,7 +48,19 @@ async def shake_hands(
         await stream.do_handshake()
     except trio.BrokenResourceError as error:
         return _REFUSAL if getattr(error.__cause__, "reason", "") in _SPOKEN else b""
+    if isinstance(transport, trio.SocketStream):
+        _acknowledge(transport)
     return stream
+
+
+def _acknowledge(transport: trio.SocketStream) -> None:
+    """Tell the client at once that its part of the handshake has come.
+
+    TLS 1.3 has nothing more for it before its request, which a client with Nagle's algorithm would hold back until
+    the kernel's delayed acknowledgement, for 40 ms (tcp(7)).
+    """
+    with suppress(OSError):  # a Unix socket has none
+        transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 async def take_leave(stream: TlsStream) -> trio.abc.HalfCloseableStream:
