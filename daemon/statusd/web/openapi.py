@@ -175,12 +175,12 @@ def _named(*codes: int) -> dict[str, Any]:
 
 
 def _with(own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `own` answers and the `shared` ones; where both have one, what holds for either."""
+    """Return the `own` answers and the `shared` ones; where both may come, what holds for either."""
     common = common_answers()
     both = {
-        code: _either(answer, common[failure_name(int(code))])
-        for code, answer in own.items()
-        if code in shared
+        code: _either(own.get(code) or own["default"], common[failure_name(int(code))])
+        for code in shared
+        if code in own or ("default" in own and code[0] in "45")
     }
     return {**own, **shared, **both}
 
