@@ -14,7 +14,7 @@ from statusd.web.edge.admission import Room, Stage
 from statusd.web.edge.front import Front
 from statusd.web.edge.shared import Edge
 from statusd.web.edge.talk import Talk
-from statusd.web.edge.tls import TlsStream, shake_hands, take_leave
+from statusd.web.edge.tls import TlsStream, shake_hands
 
 READ: Final = 8 * 1024
 """Bytes asked of the socket at once; a header can exceed its limit by no more."""
@@ -101,6 +101,7 @@ class Connection:
             if self._scope.cancelled_caught and self._bound:
                 self.edge.traffic.limited[self._bound] += 1
         finally:
+            self._talk = None  # which refers back
             if isinstance(self.stream, trio.SocketStream):
                 self.stream.socket.close()
             else:
@@ -110,12 +111,12 @@ class Connection:
         """Begin TLS; False where the client does not, which is normal, and counted."""
         edge = self.edge
         assert edge.certificates is not None
-        assert not isinstance(self.stream, trio.SSLStream)
+        assert not isinstance(self.stream, TlsStream)
         self.due("handshake_timeout")
         begun = await shake_hands(self.stream, edge.certificates.context, edge.turn)
-        if isinstance(begun, trio.SSLStream):
+        if isinstance(begun, TlsStream):
             self.stream = begun
-            self.is_h2 = begun.selected_alpn_protocol() == "h2"
+            self.is_h2 = begun.protocol == "h2"
             return True
         edge.traffic.failed_handshakes += 1
         await self.send(begun)
@@ -300,8 +301,8 @@ class Connection:
         self.due_at(trio.current_time() + self.edge.limits.linger_timeout)
         drained = 0
         try:
-            if isinstance(self.stream, trio.SSLStream):
-                self.stream = await take_leave(self.stream)
+            if isinstance(self.stream, TlsStream):
+                self.stream = await self.stream.leave()
             await self.stream.send_eof()
             while drained < LINGER and (data := await self.stream.receive_some(READ)):
                 drained += len(data)

@@ -64,12 +64,17 @@ class Talk:
             data: what the front stage could not answer.
             front: answers between two requests what it can; None = there is none.
         """
-        async with trio.open_nursery() as nursery:
-            kind = Http2 if self._connection.is_h2 else Http
-            self._http = http = kind(self._connection.edge, self, nursery)
-            with self._reading:
-                await self._read(http, data, front)
-            await http.close()
+        try:
+            async with trio.open_nursery() as nursery:
+                kind = Http2 if self._connection.is_h2 else Http
+                self._http = http = kind(self._connection.edge, self, nursery)
+                with self._reading:
+                    await self._read(http, data, front)
+                await http.close()
+        finally:
+            if self._http is not None:
+                self._http.forget()
+                self._http = None
 
     async def write(self, data: bytes) -> None:
         """Send `data`; a client that is gone, or too slow to take it, ends the connection."""
@@ -170,7 +175,7 @@ class Talk:
 
 def _address(stream: object, which: str) -> Address:
     """Return an address of the socket below `stream`; None for what has none: Unix sockets, clients that are gone."""
-    sock = getattr(getattr(stream, "transport_stream", stream), "socket", None)
+    sock = getattr(stream, "socket", None)
     if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return None
     try:

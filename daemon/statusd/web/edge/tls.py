@@ -1,4 +1,4 @@
-"""TLS on a connection: its beginning, and its end."""
+"""TLS on a connection: its beginning, its middle, and its end."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
+import attrs
 import trio
 
 from statusd.plugin.contracts import problem
 from statusd.web.edge.requests import headers_of
 
-TlsStream: TypeAlias = trio.SSLStream[Any]
+PIECE: Final = 8 * 1024
+"""Bytes that are en- or decrypted at once: the buffers between the socket and OpenSSL grow to it, and never shrink."""
 
 _SPOKEN: Final = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
 """What OpenSSL calls a client that asks in the clear."""
@@ -26,6 +28,90 @@ def _plain_refusal() -> bytes:
 
 
 _REFUSAL: Final = _plain_refusal()
+
+
+@attrs.define(eq=False)
+class _Sips(trio.abc.Stream):
+    """What is below TLS, read a little at a time."""
+
+    transport: trio.abc.HalfCloseableStream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self.transport.receive_some(max_bytes or PIECE)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self.transport.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.transport.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self.transport.aclose()
+
+
+class TlsStream(trio.abc.Stream):
+    """The server's end of an encrypted stream.
+
+    Args:
+        transport: what is below; owned.
+        context: the certificate.
+    """
+
+    def __init__(self, transport: trio.abc.HalfCloseableStream, context: ssl.SSLContext) -> None:
+        self.transport = transport
+        # Browsers and probes end without a farewell (RFC 9110, section 4.2.2), and nothing here depends on one.
+        self._tls = trio.SSLStream(_Sips(transport), context, server_side=True, https_compatible=True)
+
+    @property
+    def socket(self) -> Any:
+        """The socket at the bottom, or None."""
+        return getattr(self.transport, "socket", None)
+
+    @property
+    def protocol(self) -> str | None:
+        """What the client chose by ALPN (RFC 7301)."""
+        chosen: str | None = self._tls.selected_alpn_protocol()
+        return chosen
+
+    async def begin(self) -> None:
+        """Shake hands.
+
+        Raises:
+            trio.BrokenResourceError: the client does not; the cause says more.
+        """
+        await self._tls.do_handshake()
+        if isinstance(self.transport, trio.SocketStream):
+            # TLS 1.3 has nothing more to say before the client's request. A client with Nagle's algorithm would hold
+            # that back until the kernel acknowledges the rest of the handshake, which takes it 40 ms (tcp(7)).
+            with suppress(OSError):  # a Unix socket has no such thing
+                self.transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send `data`, as trio's streams do."""
+        view = memoryview(data)
+        for start in range(0, len(view), PIECE):
+            await self._tls.send_all(view[start : start + PIECE])
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Return what has come, as trio's streams do."""
+        return await self._tls.receive_some(max_bytes)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until there is room, as trio's streams do."""
+        await self._tls.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Close, without a farewell, and without waiting for anything."""
+        await self._tls.aclose()
+
+    async def leave(self) -> trio.abc.HalfCloseableStream:
+        """Send the end of the encrypted stream, and return what is below once the client has said its own.
+
+        What the client is still sending is no longer understood; it may wait below.
+        """
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self._tls.unwrap()
+        return self.transport
 
 
 async def shake_hands(
@@ -42,33 +128,9 @@ async def shake_hands(
     if isinstance(transport, trio.SocketStream):
         await trio.lowlevel.wait_readable(transport.socket)
         await turn()
-    # Browsers and probes end without a farewell (RFC 9110, section 4.2.2), and nothing here depends on one.
-    stream = trio.SSLStream(transport, context, server_side=True, https_compatible=True)
+    stream = TlsStream(transport, context)
     try:
-        await stream.do_handshake()
+        await stream.begin()
     except trio.BrokenResourceError as error:
         return _REFUSAL if getattr(error.__cause__, "reason", "") in _SPOKEN else b""
-    if isinstance(transport, trio.SocketStream):
-        _acknowledge(transport)
     return stream
-
-
-def _acknowledge(transport: trio.SocketStream) -> None:
-    """Tell the client at once that its part of the handshake has come.
-
-    TLS 1.3 has nothing more for it before its request, which a client with Nagle's algorithm would hold back until
-    the kernel's delayed acknowledgement, for 40 ms (tcp(7)).
-    """
-    with suppress(OSError):  # a Unix socket has none
-        transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-
-
-async def take_leave(stream: TlsStream) -> trio.abc.HalfCloseableStream:
-    """Send the end of the encrypted stream, and return what is below it once the client has said its own.
-
-    What the client is still sending is no longer understood; it may wait below.
-    """
-    transport: trio.abc.HalfCloseableStream = stream.transport_stream
-    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-        await stream.unwrap()
-    return transport
