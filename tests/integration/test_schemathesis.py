@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 
@@ -90,21 +91,35 @@ def settings():
     return "\n".join(lines)
 
 
+TOKEN = "s3cret-t0ken"
+GUARDED = """
+[http]
+token = {{ env = "TOKEN" }}
+hosts = ["status.example"]
+cors_origins = ["https://board.example"]
+"""
+"""What goes before the sources where a token is wanted."""
+
+
 @pytest.mark.timeout(3600 if "STATUSD_SCHEMATHESIS_EXAMPLES" in os.environ else 180)
-async def test_schemathesis_finds_no_answer_that_is_not_as_documented(tmp_path):
+@pytest.mark.parametrize("head", ["", GUARDED], ids=["open", "guarded"])
+async def test_schemathesis_finds_no_answer_that_is_not_as_documented(tmp_path, head):
     (tmp_path / "schemathesis.toml").write_text(settings())
+    fields = ["--header", f"Authorization: Bearer {TOKEN}", "--header", "Origin: https://board.example"]
     async with Takeoff() as takeoff, OmniRT() as omnirt, FlashHead() as flashhead:
         takeoff.put("TitanML/a", "live")
         takeoff.put("b", "dead")
         takeoff.put("c", "live")
         omnirt.connected = ["flashtalk"]
-        text = DAEMON.format(takeoff=takeoff.url, omnirt=omnirt.url, flashhead=flashhead.url)
-        async with running(text, {}) as client:
-            await client.until_reason("sources/inference/readers/TitanML%2Fa", "ok")
+        text = (head + DAEMON).format(takeoff=takeoff.url, omnirt=omnirt.url, flashhead=flashhead.url)
+        async with running(text, {"TOKEN": TOKEN}) as client:
+            own = attrs.evolve(client, base=client.base.replace("//", f"//any:{TOKEN}@"))
+            await own.until_reason("sources/inference/readers/TitanML%2Fa", "ok")
+            await own.aclose()
             found = await trio.run_process(
                 [SCHEMATHESIS, "--config-file", "schemathesis.toml", "run", f"{client.base}/openapi.json",
                  "--checks", "all", "--max-examples", EXAMPLES, "--seed", SEED, "--continue-on-failure",
-                 "--no-color"],
+                 "--no-color", *(fields if head else [])],
                 cwd=tmp_path, env={**os.environ, "NO_PROXY": "127.0.0.1"}, check=False, stdin=subprocess.DEVNULL, capture_stdout=True,
                 stderr=subprocess.STDOUT,
             )  # fmt: skip
