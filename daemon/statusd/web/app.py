@@ -13,7 +13,7 @@ from quart.wrappers import base
 from quart_trio import QuartTrio
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import MapAdapter, Rule
 
 from statusd.web.answering import HEEDED, RETRY, Answer, Answers, Asked, Service
 from statusd.web.edge.guard import Guard, root_cause
@@ -66,10 +66,23 @@ class App(QuartTrio):
             self.streams -= scope.get(STREAM, 0)
 
     def create_url_adapter(self, request: base.BaseRequestWebsocket | None) -> MapAdapter | None:
-        """Bind the URL map without the ``Host``: no route depends on it, and Quart fails on many valid ones."""
-        if request is None:
-            return super().create_url_adapter(None)
-        return self.url_map.bind("localhost", default_method=request.method, path_info=request.path)
+        """Find the same route for whatever is asked: the site knows the endpoints."""
+        return _Everywhere(self.url_map, "localhost", "/", None, "http", "/", "GET")
+
+
+class _Everywhere(MapAdapter):
+    """Looks for no route.
+
+    Quart's own search would find none, and keep each request in a circle with that error until a garbage collection,
+    which holds up everybody; and it fails on many a valid ``Host``.
+    """
+
+    def match(self, *_asked: Any, **_how: Any) -> Any:
+        """Return the route, and no arguments."""
+        return _ROUTE, {}
+
+
+_ROUTE: Final = Rule("/", endpoint="everything")
 
 
 def create_app(
@@ -97,7 +110,6 @@ def create_app(
     app.config["BODY_TIMEOUT"] = limits.body_timeout
     app.config["RESPONSE_TIMEOUT"] = None  # each connection has its own bounds; this one cuts streams
     app.config["PROPAGATE_EXCEPTIONS"] = False
-    app.url_map.merge_slashes = False  # //health is another path, and no reason to redirect
 
     @app.before_request
     async def answer() -> Response:

@@ -162,6 +162,10 @@ class Http:
         """Tell the request in flight, if any, that the client is gone."""
         await self._protocol.handle(Closed())
 
+    def forget(self) -> None:
+        """Let go of all that refers back, so that nothing of the connection waits for a garbage collection."""
+        vars(self._protocol).clear()
+
     async def _on_event(self, event: Event) -> None:
         if isinstance(event, RawData):
             if event.data:  # the end of a message is an empty write where the length was known
@@ -189,7 +193,12 @@ class _Parser(h11.Connection):
     def next_event(self) -> type[h11.NEED_DATA | h11.PAUSED] | h11.Event:
         if self.their_state is h11.MUST_CLOSE and self.trailing_data[0]:
             return h11.NEED_DATA
-        return super().next_event()
+        try:
+            return super().next_event()
+        except h11.RemoteProtocolError as error:
+            # It is raised by a method of its own, and so refers to itself through that frame.
+            error.__traceback__ = None
+            raise
 
 
 class _Protocol(H11Protocol):

@@ -5,39 +5,23 @@ The library h2 keeps the state of the connection and its streams; what a client 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-import attrs
 import trio
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import (
-    DataReceived,
-    Event,
-    RequestReceived,
-    StreamEnded,
-    StreamReset,
-    TrailersReceived,
-)
+from h2.events import DataReceived, Event, RequestReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
-from statusd.web.access import is_probe
-from statusd.web.answering import Answer, Asked
 from statusd.web.edge import http2_frames
+from statusd.web.edge.http2_flight import STREAMS, Flight
 from statusd.web.edge.http2_frames import PREFACE, RESET, BadFramesError, Calm, Frame, Frames
-from statusd.web.edge.http2_head import Head, read_head
 from statusd.web.edge.http2_outlet import Outlet
-from statusd.web.edge.http2_stream import Stream
-from statusd.web.edge.requests import Requests, headers_of
 from statusd.web.edge.shared import Edge
-from statusd.web.edge.traffic import FRONT, Exchange
-from statusd.web.edge.wire import PATIENCE, PROBES_ONLY, Wire
-from statusd.web.problems import http_problem
+from statusd.web.edge.wire import Wire
 
-STREAMS: Final = 100
-"""Requests in flight at a time on one connection."""
 NEWEST: Final = (1 << 31) - 1
 """Stands in a GOAWAY for: what you have sent already is served (RFC 9113, section 6.8)."""
 GLANCE: Final = 0.05
@@ -47,7 +31,7 @@ LITTLE: Final = 128
 
 
 class _Parser(H2Connection):
-    """The parser, which forgets closed streams sooner, and leaves the count of open ones to `Http2`.
+    """The parser, which forgets closed streams sooner, and leaves the count of open ones to `Flight`.
 
     Stock h2 ends the connection over one too many, of a client that had no way to know the bound yet.
     """
@@ -91,38 +75,23 @@ class Http2:
         self._edge = edge
         self._wire = wire
         self._nursery = nursery
-        self._front = edge.probes_front if wire.is_probes_only else edge.front
         self._calm = Calm(trio.current_time)
         self._frames = Frames(2 * edge.limits.header_bytes)
         self._parser = _parser(edge.limits.header_bytes)
         self._outlet = Outlet(self._parser, self._calm)
-        self._streams: dict[int, Stream] = {}
-        self._held = 0
-        """Bytes of bodies that are kept for the application."""
-        self._newest = 0
-        self._changed = trio.Event()
-        self._is_begun = self._is_finishing = self._is_last = False
-        self._scope = {
-            "scheme": "https" if wire.is_tls else "http",
-            "client": wire.client,
-            "server": wire.server,
-            "state": {PROBES_ONLY: wire.is_probes_only, PATIENCE: wire.patience},
-        }
+        self._flight = Flight(edge, wire, nursery, self._outlet)
+        self._is_begun = self._is_finishing = False
 
     @property
     def is_receiving(self) -> bool:
-        """Whether all that is in flight waits for the client: for the rest of a body, or to be read."""
-        streams = self._streams.values()
-        return bool(streams) and all(
-            self._outlet.is_waiting(stream.number) or not stream.is_whole for stream in streams
-        )
+        """Whether all that is in flight waits for the client."""
+        return self._flight.is_stalled
 
     async def feed(self, data: bytes) -> None:
         """Take what the client sent; ``b""``: it will send no more, and may still want what it has asked for."""
         if not data:
             self._wire.patience.end()  # most likely it is gone
-            while not all(stream.is_endless for stream in self._streams.values()):
-                await self._changed.wait()
+            await self._flight.landed()
             return
         self._begin()
         try:
@@ -135,7 +104,7 @@ class Http2:
         except BadFramesError as error:
             if error.bound:
                 self._edge.traffic.limited[error.bound] += 1
-            self._outlet.go_away(self._newest, error.code)
+            self._outlet.go_away(self._flight.newest, error.code)
             self._outlet.close()
         if self._frames.is_in_header:
             self._wire.begun()
@@ -143,8 +112,13 @@ class Http2:
     async def close(self) -> None:
         """End the requests in flight, since the client is gone."""
         self._outlet.close()
-        for stream in self._streams.values():
-            stream.leave()
+        self._flight.drop_all()
+
+    def forget(self) -> None:
+        """Let go of all that refers back, so that nothing of the connection waits for a garbage collection."""
+        vars(self._parser).clear()
+        vars(self._flight).clear()
+        vars(self).clear()
 
     def finish(self) -> None:
         """Serve what is in flight, and what the client has sent already; then end, because the server stops."""
@@ -156,11 +130,9 @@ class Http2:
 
     async def _finish(self) -> None:
         await trio.sleep(GLANCE)
-        self._end_soon()
-        for stream in self._streams.values():
-            if stream.is_endless:
-                stream.stop()
-        self._settle()
+        self._flight.announce_end()
+        self._flight.stop_endless()
+        self._flight.settle()
 
     def _begin(self) -> None:
         if not self._is_begun:
@@ -171,18 +143,12 @@ class Http2:
             if self._edge.is_stopping:
                 self.finish()
 
-    def _end_soon(self) -> None:
-        """Serve nothing more than what is in flight."""
-        if not self._is_last:
-            self._is_last = True
-            self._outlet.go_away(self._newest)
-
     def _take(self, frame: Frame) -> None:
         if frame.kind == http2_frames.GOAWAY:
             # The parser would end what is in flight, which the client still wants (RFC 9113, section 6.8).
             self._calm.charge(1)
-            self._is_last = True
-            self._settle()
+            self._flight.is_last = True
+            self._flight.settle()
             return
         if frame.kind not in {http2_frames.HEADERS, http2_frames.DATA}:
             self._calm.charge(RESET if frame.kind == http2_frames.RST_STREAM else 1)
@@ -200,136 +166,28 @@ class Http2:
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, RequestReceived):
-            self._on_request(event.stream_id, event.headers, is_whole=event.stream_ended is not None)
-            return
-        stream = self._streams.get(getattr(event, "stream_id", None) or 0)
-        if isinstance(event, DataReceived):
+            self._on_request(event)
+        elif isinstance(event, DataReceived):
             self._parser.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            if stream is not None:
-                self._on_data(stream, event.data)
+            self._flight.take(event.stream_id, event.data)
+        elif isinstance(event, StreamEnded):
+            self._flight.complete(event.stream_id)
         elif isinstance(event, StreamReset):
             if not event.remote_reset:  # by the parser, over what the client did
                 self._calm.charge(RESET)
-            if stream is not None:
-                stream.leave()
+            self._flight.drop(event.stream_id)
         elif isinstance(event, TrailersReceived):
             self._calm.charge(1)
-        elif isinstance(event, StreamEnded) and stream is not None and not stream.is_whole:
-            stream.complete()
 
-    def _on_data(self, stream: Stream, data: bytes) -> None:
-        before = stream.held
-        stream.take(data)
-        self._held += stream.held - before
-        if self._held > 2 * self._edge.limits.body_bytes:  # several at a time, and none of them too large
-            self._edge.traffic.limited["body_bytes"] += 1
-            stream.reset(ErrorCodes.REFUSED_STREAM)
-
-    def _on_request(self, number: int, block: list[Any], *, is_whole: bool) -> None:
-        is_full = len(self._streams) >= STREAMS
-        if is_full or self._is_last:
+    def _on_request(self, event: RequestReceived) -> None:
+        is_full = self._flight.is_full
+        if is_full or self._flight.is_last:
             if is_full:
                 self._edge.traffic.limited["http2_streams"] += 1
             self._calm.charge(1)
-            self._outlet.reset(number, ErrorCodes.REFUSED_STREAM)
-            return
-        self._newest = number
-        self._wire.asked()
-        head = read_head(block, self._edge.limits.header_bytes)
-        if is_whole and head.length and not head.status:
-            head = attrs.evolve(head, status=400)
-        stream = self._streams[number] = Stream(
-            number=number,
-            head=head,
-            outlet=self._outlet,
-            edge=self._edge,
-            peer=self._wire.peer,
-            refusal=self._wire.refusal,
-            changed=self._settle,
-            is_whole=is_whole,
-        )
-        if self._wire.is_last and not self._edge.is_stopping:
-            self._end_soon()
-        self._start(stream)
-        self._settle()
-
-    def _start(self, stream: Stream) -> None:
-        head = stream.head
-        requests = Requests(self._edge, stream, self._nursery)
-        if head.status:
-            document = http_problem(head.status)
-            if head.status == 431:
-                self._edge.traffic.limited["header_bytes"] += 1
-            size = 0 if head.is_head else len(document.body)
-            requests.refused(head.status, size, head.method, head.target, b"2")
-            self._answer(stream, head.status, headers_of(document), document.body)
-            return
-        asked = head.asked(is_probes_only=self._wire.is_probes_only) if stream.is_whole else None
-        has_room = asked is not None and (not stream.refusal or is_probe(asked.path))
-        if asked is not None and has_room and self._front is not None:
-            answer = self._front.answers.at_once(asked)
-            if answer is not None:
-                self._count(asked, answer)
-                fields = [(name.encode(), value.encode("latin-1")) for name, value in answer.fields.items()]
-                self._answer(stream, answer.status, fields, answer.body)
-                return
-        if stream.is_whole:
-            stream.complete()
-        elif head.wants_continue:
-            self._outlet.head(stream.number, [(b":status", b"100")])
-        self._nursery.start_soon(self._run, stream, requests, head)
-
-    def _answer(self, stream: Stream, status: int, fields: list[tuple[bytes, bytes]], body: bytes) -> None:
-        rest = stream.answer(status, fields, body)
-        if rest is None:
-            self._forget(stream)
+            self._outlet.reset(event.stream_id, ErrorCodes.REFUSED_STREAM)
         else:
-            self._nursery.start_soon(self._run_rest, stream, rest)
-
-    async def _run(self, stream: Stream, requests: Requests, head: Head) -> None:
-        await stream.run(requests, head.scope(self._scope))
-        self._forget(stream)
-        self._settle()
-
-    async def _run_rest(self, stream: Stream, rest: memoryview) -> None:
-        await stream.run_rest(rest)
-        self._forget(stream)
-        self._settle()
-
-    def _forget(self, stream: Stream) -> None:
-        del self._streams[stream.number]
-        self._held -= stream.held
-
-    def _settle(self) -> None:
-        """Tell the connection what it is waiting for."""
-        if any(stream.is_endless for stream in self._streams.values()):
-            self._wire.endless()
-        elif self._streams:
-            self._wire.busy()
-        elif self._is_last:
-            self._outlet.close()
-        else:
-            self._wire.idle()
-        self._changed.set()
-        self._changed = trio.Event()
-
-    def _count(self, asked: Asked, answer: Answer) -> None:
-        traffic = self._edge.traffic
-        traffic.requests[answer.route, FRONT, answer.status] += 1
-        if traffic.log is not None:
-            query = "?" + asked.query.decode("ascii", "replace") if asked.query else ""
-            traffic.log.take(
-                Exchange(
-                    client=self._wire.peer,
-                    method=asked.method,
-                    target=asked.path + query,
-                    version="2",
-                    status=answer.status,
-                    size=0 if asked.method == "HEAD" else len(answer.body),
-                    seconds=0.0,
-                    stage=FRONT,
-                )
-            )
+            self._flight.begin(event.stream_id, event.headers, is_whole=event.stream_ended is not None)
 
 
 def _is_worth_it(event: Event) -> bool:

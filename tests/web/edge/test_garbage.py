@@ -1,0 +1,117 @@
+"""What a connection leaves behind: nothing that waits for a garbage collection, which holds up everybody."""
+
+import gc
+import socket
+import struct
+
+import pytest
+import trio
+
+from statusd.values import Bind
+from statusd.web.edge.connection import Connection
+from statusd.web.edge.listener import serve
+from statusd.web.edge.sockets import open_listeners
+from statusd.web.edge.talk import Talk
+from tests.web.client import CLOSE, END, edge_of, service
+
+RESET = struct.pack("ii", 1, 0)
+"""Closing then resets the connection: SO_LINGER of socket(7)."""
+
+
+async def answered(stream):
+    await stream.send_all(b"GET /health HTTP/1.1" + CLOSE)
+
+
+async def kept(stream):
+    await stream.send_all(b"GET /health HTTP/1.1" + END)
+    await stream.receive_some(1)
+    await stream.send_eof()
+
+
+async def asked_of_the_application(stream):
+    await stream.send_all(b"GET /metrics HTTP/1.1" + CLOSE)
+
+
+async def not_found(stream):
+    await stream.send_all(b"GET /nope?x HTTP/1.0\r\n\r\n")
+
+
+async def malformed(stream):
+    await stream.send_all(b"GET\0 /metrics HTTP/1.1" + CLOSE)
+
+
+async def half_a_request(stream):
+    await stream.send_all(b"GET /met")
+    await stream.send_eof()
+
+
+async def reset(stream):
+    await stream.send_all(b"GET /met")
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    await stream.aclose()
+
+
+async def reset_while_listening(stream):
+    await stream.send_all(b"GET /events HTTP/1.1" + END)
+    await stream.receive_some(1)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    await stream.aclose()
+
+
+async def closed_while_listening(stream):
+    await stream.send_all(b"GET /events HTTP/1.1" + END)
+    await stream.receive_some(1)
+    await stream.aclose()
+
+
+async def closed_while_waiting(stream):
+    await stream.send_all(b"GET /state?since=7&wait=60 HTTP/1.1" + END)
+    await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        answered,
+        kept,
+        asked_of_the_application,
+        not_found,
+        malformed,
+        half_a_request,
+        reset,
+        reset_while_listening,
+        closed_while_listening,
+        closed_while_waiting,
+    ],
+)
+async def test_a_connection_is_gone_when_it_ends(nursery, life):
+    listeners = open_listeners([Bind(host="127.0.0.1")])
+    address = listeners[0].accepting.socket.getsockname()
+    edge = edge_of(service())
+    await nursery.start(
+        lambda task_status: serve(edge, listeners, stop=trio.Event(), task_status=task_status)
+    )
+
+    async def live():
+        stream = await trio.open_tcp_stream(*address)
+        await life(stream)
+        if stream.socket.fileno() >= 0:
+            while await stream.receive_some(65536):
+                pass
+        await stream.aclose()
+
+    await live()  # what is made once, for all
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            await live()
+        with trio.fail_after(10):
+            while edge.traffic.accepted < 4 or edge.traffic.connections:
+                await trio.sleep(0.01)
+        await trio.sleep(0)
+        left = [type(one).__name__ for one in gc.get_objects() if isinstance(one, Connection | Talk)]
+    finally:
+        gc.enable()
+    assert left == []
+    nursery.cancel_scope.cancel()
