@@ -20,6 +20,7 @@ from statusd.web.edge.listener import serve
 from statusd.web.edge.sockets import open_listeners
 from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, edge_of, parse, read_all, read_until, service
 from tests.web.edge.certificates import NAME, Files, issued, trusting
+from tests.web.edge.h2client import Client
 from tests.web.edge.test_listener import KILLS
 
 GET = b"GET /health HTTP/1.1" + END
@@ -180,6 +181,61 @@ async def test_a_listener_for_probe_endpoints_alone_serves_no_more(running):
         for path in (b"/health", b"/state", b"/big")
     ]
     assert statuses == [200, 404, 404]
+
+
+# HTTP/2
+
+
+async def dial_h2(running):
+    stream = await running.dial_tls(context=trusting("h2", "http/1.1"))
+    assert stream.selected_alpn_protocol() == "h2"
+    client = Client(stream, None, None)
+    await client.open()
+    return client
+
+
+async def test_who_offers_http_2_gets_it(running):
+    client = await dial_h2(running)
+    with trio.fail_after(MOMENT):
+        found = [await client.get(path) for path in ("/health", "/state", "/big", "/nope")]
+    assert [got.status for got in found] == [200, 200, 200, 404]
+    assert found[0].body == OK
+    assert len(found[2].body) == 8 << 20
+    await client.stream.aclose()
+    assert await running.is_well()
+    assert not running.edge.guard.failures
+
+
+@pytest.mark.parametrize("protocols", [(), ("http/1.1",), ("spdy/1", "http/1.1"), ("spdy/1",)])
+async def test_all_others_get_http_1_1(running, protocols):
+    async with await running.dial_tls(context=trusting(*protocols)) as stream:
+        assert stream.selected_alpn_protocol() in {None, "http/1.1"}
+        await stream.send_all(GET)
+        await read_until(stream, OK)
+
+
+@pytest.mark.parametrize("packets", KILLS.values(), ids=KILLS)
+async def test_no_known_packet_ends_the_server_over_http_2(running, packets):
+    async with await running.dial_tls(context=trusting("h2")) as stream:
+        for packet in packets:
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.send_all(packet)
+                await stream.receive_some(65536)
+        assert await running.is_well()
+    assert not running.edge.guard.failures
+
+
+async def test_a_client_of_http_2_that_does_not_read_cannot_delay_the_end(nursery, files):
+    running = await run(nursery, files, grace=0.2)
+    client = await dial_h2(running)
+    client.h2.increment_flow_control_window(1 << 30)
+    await client.ask("/big")
+    await client.stream.receive_some(1)
+    began = trio.current_time()
+    running.stop.set()
+    await running.done.wait()
+    assert trio.current_time() - began < 3
+    await trio.aclose_forcefully(client.stream)
 
 
 # Ends

@@ -32,7 +32,7 @@ SHARE: Final = 0.1
 """Share of its life that is left when it is said of one that is valid for less."""
 NAMES: Final = 20
 """Names that are shown."""
-PROTOCOLS: Final = ("http/1.1",)
+PROTOCOLS: Final = ("h2", "http/1.1")
 """What is offered by ALPN (RFC 7301), best first."""
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: what has forward secrecy and is authenticated, as HTTP/2 wants it (RFC 9113, section 9.2.2)."""
