@@ -36,6 +36,7 @@ ONLY_IN = {
     "quart": "web",
     "quart_trio": "web",
     "hypercorn": "web",
+    "h2": "web",
     "jinja2": "web",
     "redis": "net",
     "hiredis": "net",

@@ -1,5 +1,6 @@
 """A client that speaks HTTP/2 on a memory stream; and frames by hand, for what the library would not send."""
 
+import struct
 from contextlib import suppress
 
 import attrs
@@ -8,14 +9,13 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
-    ConnectionTerminated,
     DataReceived,
     InformationalResponseReceived,
     ResponseReceived,
     StreamEnded,
     StreamReset,
 )
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 from trio.testing import memory_stream_pair
 
 from statusd.web.edge.connection import Connection
@@ -88,8 +88,9 @@ class Client:
             header_encoding="utf-8",
         )
         self.h2 = H2Connection(config)
-        if settings:
-            self.h2.local_settings.update({SettingCodes[name]: value for name, value in settings.items()})
+        values = {SettingCodes[name]: value for name, value in settings.items()}
+        self.h2.local_settings = Settings(client=True, initial_values=values)
+        self.left = b""
         self.got = {}
         self.terminated = []
         self.is_acknowledging = True
@@ -125,8 +126,15 @@ class Client:
         except trio.BrokenResourceError:
             data = b""
         self.is_closed = not data
-        for event in self.h2.receive_data(data) if data else ():
-            self.take(event)
+        self.left += data
+        while len(self.left) >= 9 and len(self.left) >= 9 + (length := int.from_bytes(self.left[:3], "big")):
+            packet, self.left = self.left[: 9 + length], self.left[9 + length :]
+            if packet[3] == 7:  # after which the library takes nothing more
+                last, code = struct.unpack(">II", packet[9:17])
+                self.terminated.append((ErrorCodes(code), last))
+                continue
+            for event in self.h2.receive_data(packet):
+                self.take(event)
         await self.flush_quietly()
         return not self.is_closed
 
@@ -152,8 +160,6 @@ class Client:
             hold_refusal(got.status, got.headers, got.body)
         elif isinstance(event, StreamReset):
             got.reset = event.error_code
-        elif isinstance(event, ConnectionTerminated):
-            self.terminated.append((event.error_code, event.last_stream_id))
 
     async def answer(self, number):
         """Return what comes on stream `number`, once it has ended one way or the other."""
