@@ -5,6 +5,7 @@ import trio
 from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
 from statusd.web.app import create_app
+from statusd.web.edge.connection import SLACK
 from statusd.web.edge.limits import Limits
 from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, Web, parse, read_all, service
 
@@ -237,6 +238,115 @@ async def test_an_upgrade_is_ignored(site, autojump_clock, upgrade):
     ).encode()
     answers = await site.ask(head + GET)
     assert [answer.status for answer in answers] == [200, 200]
+
+
+# What is counted when a bound ends or refuses something
+
+
+async def test_who_says_nothing_hits_the_time_for_a_header(site, autojump_clock):
+    stream, _ = site.connect()
+    await read_all(stream)
+    assert site.edge.traffic.limited == {"header_timeout": 1}
+
+
+async def test_who_asks_no_more_hits_the_idle_time(site, autojump_clock):
+    stream, _ = site.connect()
+    await stream.send_all(GET)
+    await read_all(stream)
+    assert site.edge.traffic.limited == {"idle_timeout": 1}
+
+
+async def test_a_second_header_that_never_ends_hits_the_time_for_a_header(site, autojump_clock):
+    stream, _ = site.connect()
+    await stream.send_all(GET)
+    await wait_all_tasks_blocked()
+    await stream.send_all(GET[:9])
+    await read_all(stream)
+    assert site.edge.traffic.limited == {"header_timeout": 1}
+
+
+async def test_who_does_not_read_hits_the_time_to_send(site, autojump_clock):
+    stream, connection = site.connect(lockstep_stream_pair())
+    await stream.send_all(b"GET /big HTTP/1.1" + END)
+    await site.ended[connection].wait()
+    assert site.edge.traffic.limited == {"send_timeout": 1}
+
+
+async def test_who_reads_too_slowly_hits_the_time_of_a_request(site, autojump_clock):
+    stream, connection = site.connect(lockstep_stream_pair())
+    await stream.send_all(b"GET /big HTTP/1.1" + CLOSE)
+    site.nursery.start_soon(sip, stream)
+    await site.ended[connection].wait()
+    assert site.edge.traffic.limited == {"request_timeout": 1}
+
+
+async def test_an_answer_that_never_comes_hits_the_time_of_a_request(nursery, autojump_clock):
+    async def never(scope, receive, send):
+        await trio.sleep_forever()
+
+    site = Web.open(nursery, app=never)
+    stream, _ = site.connect()
+    await stream.send_all(GET)
+    assert await seconds_until_closed(stream) == (b"", LIMITS.request_timeout)
+    assert site.edge.traffic.limited == {"request_timeout": 1}
+
+
+@pytest.mark.parametrize("has_front", [True, False])
+async def test_the_last_request_hits_the_bound_of_requests(nursery, autojump_clock, has_front):
+    site = Web.open(nursery, requests=2)
+    if not has_front:
+        site.edge.front = None
+    await site.ask(GET, GET, GET)
+    assert site.edge.traffic.limited == {"requests": 1}
+
+
+async def test_what_is_no_bound_counts_as_none(site, autojump_clock):
+    for ending in (b"", b"\x00", b"GET /health HTTP/1.1" + CLOSE):
+        await site.exchange(GET, ending)
+    stream, connection = site.connect()
+    await stream.send_all(b"GET /big HTTP/1.1" + END)
+    await wait_all_tasks_blocked()
+    connection.abort()
+    await site.ended[connection].wait()
+    assert not site.edge.traffic.limited
+
+
+async def test_the_idle_time_begins_anew_with_each_answer(site, autojump_clock):
+    stream, _ = site.connect()
+    for _ in range(5):
+        await stream.send_all(GET)
+        await trio.sleep(SLACK / 2)
+    _, seconds = await seconds_until_closed(stream)
+    assert LIMITS.idle_timeout - 1.5 * SLACK <= seconds <= LIMITS.idle_timeout
+
+
+# Long polls of clients that are gone
+
+
+POLL = b"GET /state?since=7&wait=60 HTTP/1.1" + END
+
+
+async def test_a_long_poll_waits(site, autojump_clock):
+    stream, _ = site.connect()
+    began = trio.current_time()
+    await stream.send_all(POLL)
+    await stream.receive_some(1)
+    assert trio.current_time() - began == 60
+
+
+async def test_who_closes_its_half_gets_the_answer_to_its_long_poll_at_once(site, autojump_clock):
+    """Most likely it is gone, and must not take a place for a minute."""
+    stream, connection = site.connect()
+    await stream.send_all(POLL)
+    await trio.sleep(1)
+    began = trio.current_time()
+    assert site.edge.traffic.waiting == 1
+    await stream.send_eof()
+    [answer] = parse(await read_all(stream))
+    assert answer.status == 200
+    await site.ended[connection].wait()
+    assert trio.current_time() == began
+    assert site.edge.traffic.waiting == 0
 
 
 async def test_abort_ends_whatever_is_in_flight_at_once(site, autojump_clock):

@@ -1,6 +1,5 @@
 """The server on real loopback sockets; and on memory streams where time must pass."""
 
-import contextlib
 import errno
 import os
 import socket
@@ -55,12 +54,6 @@ class Running:
 async def running(nursery):
     app = create_app(service(BigView(context=CONTEXT)))
     return await run(nursery, app)
-
-
-@pytest.fixture
-async def running_few(nursery):
-    app = create_app(service())
-    return await run(nursery, app, limits=Limits(connections=3))
 
 
 async def run(nursery, app, **options):
@@ -350,55 +343,6 @@ async def test_accepting_survives_every_shortage_with_a_pause_and_few_log_lines(
     assert memory.guard.failures == {"accept": 20}
     assert len(caplog.records) == 1
     memory.stop.set()
-
-
-async def test_silent_connections_make_room_for_newer_ones_and_are_logged_once(running_few, caplog):
-    async with contextlib.AsyncExitStack() as clients:
-        silent = [await clients.enter_async_context(await running_few.dial()) for _ in range(20)]
-        for _ in range(5):
-            assert await running_few.is_well()
-        for stream in silent[:16]:
-            assert await closed(stream)
-    assert caplog.text.count("Over 3 connections are open") == 1
-
-
-async def closed(stream):
-    """Whether the server closed the connection, unread or not."""
-    try:
-        return await stream.receive_some(1) == b""
-    except trio.BrokenResourceError:
-        return True
-
-
-async def ask_and_keep(running, clients, count):
-    kept = []
-    for _ in range(count):
-        stream = await clients.enter_async_context(await running.dial())
-        await stream.send_all(GET)
-        await read_until(stream, OK)
-        kept.append(stream)
-    return kept
-
-
-async def test_connections_that_have_asked_are_never_closed_for_newer_ones(running_few):
-    async with contextlib.AsyncExitStack() as clients:
-        kept = await ask_and_keep(running_few, clients, 3)
-        assert await running_few.is_well()  # the one beyond is served at once
-        for stream in kept:
-            await stream.send_all(GET)
-            await read_until(stream, OK)
-
-
-async def test_beyond_the_limit_the_next_one_waits_until_another_goes(running_few):
-    async with contextlib.AsyncExitStack() as clients:
-        kept = await ask_and_keep(running_few, clients, 4)
-        waiting = await clients.enter_async_context(await running_few.dial())
-        await waiting.send_all(GET)
-        with trio.move_on_after(0.2) as scope:
-            await waiting.receive_some(1)
-        assert scope.cancelled_caught
-        await kept[0].aclose()
-        await read_until(waiting, OK)
 
 
 async def never(scope, receive, send):

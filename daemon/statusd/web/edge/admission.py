@@ -29,6 +29,10 @@ TOO_MANY_REQUESTS: Final = 429
 UNAVAILABLE: Final = 503
 
 
+SILENT_SHARE: Final = 8
+"""One place in so many is for those who have not asked yet: who come together must not end each other."""
+
+
 class Stage(enum.IntEnum):
     """How far a connection is, in the order in which connections go for others' sake; in each, the oldest goes first."""
 
@@ -42,7 +46,7 @@ class Stage(enum.IntEnum):
     """It is being answered, listens to events or waits for news: it never goes."""
 
 
-_EXPENDABLE: Final = (Stage.SILENT, Stage.IDLE, Stage.STALLED)
+_EXPENDABLE: Final = (Stage.IDLE, Stage.STALLED, Stage.SILENT)
 
 
 class Guest(Protocol):
@@ -116,6 +120,9 @@ class Room:
 
     def least(self) -> Guest | None:
         """Return who is to go first; None when nobody may be ended."""
+        silent = self._stages[Stage.SILENT]
+        if len(silent) > self.places // SILENT_SHARE:
+            return next(iter(silent))
         for stage in _EXPENDABLE:
             if self._stages[stage]:
                 return next(iter(self._stages[stage]))

@@ -289,7 +289,7 @@ class Connection:
 
     def due_at(self, deadline: float, bound: str = "") -> None:
         """End at `deadline`, in seconds of trio's clock; it counts as a hit of `bound`."""
-        self._bound = bound
+        self._bound = "" if self.is_broken else bound
         self._scope.deadline = deadline
 
     async def _linger(self) -> None:

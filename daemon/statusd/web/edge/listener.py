@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 import attrs
 import trio
 
-from statusd.web.edge.admission import Admission
+from statusd.web.edge.admission import Admission, Stage
 from statusd.web.edge.connection import Connection
 from statusd.web.edge.express import Express
 from statusd.web.edge.http1 import verify
@@ -186,6 +186,8 @@ class _Server:
         admission = self._admissions[listener.is_probes_only]
         if not admission.admit(connection):
             connection.abort()  # its task then only closes it
+        elif data or unsent:
+            connection.room.move(connection, Stage.BUSY)  # until its task has looked at that
         traffic.connections += 1
         self._open[connection] = admission  # before its task runs, so that a stop just now finds it
         self.nursery.start_soon(self.edge.guard.run, "connection", partial(self._serve, connection))
