@@ -3,7 +3,9 @@
 import contextlib
 import json
 import subprocess
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -45,11 +47,11 @@ async def answer(client, path):
 
 
 @contextlib.asynccontextmanager
-async def host(name):
-    """Run what one host runs: OmniRT with a connected model, statusd, and OpenTalking."""
+async def host(name, http=""):
+    """Run what one host runs: OmniRT with a connected model, statusd with keys of ``[http]``, and OpenTalking."""
     async with OmniRT() as omnirt, OpenTalking(name=name) as users:
         omnirt.connect("flashtalk")
-        async with running(STATUSD.format(url=omnirt.url), {}) as statusd:
+        async with running(f"[http]\n{http}{STATUSD}".format(url=omnirt.url), {}) as statusd:
             await statusd.until(partial(statusd.get, MODEL), lambda got: got.status == 200)
             yield omnirt, users, statusd
 
@@ -123,11 +125,15 @@ def test_nginx_configuration_has_no_mistakes(tmp_path):
 
 
 @contextlib.asynccontextmanager
-async def nginx(prefix, users, statusd):
-    """Run nginx; yields clients of its address for users and of the one for operators."""
+async def nginx(prefix, users, statusd, address=""):
+    """Run nginx, before statusd at another `address` if there is one; yields clients for users and for operators."""
     at_users, at_status = free_address(), free_address()
     config = render_nginx(
-        prefix, users=at_users, status=at_status, opentalking=users.address, statusd=address_of(statusd)
+        prefix,
+        users=at_users,
+        status=at_status,
+        opentalking=users.address,
+        statusd=address or address_of(statusd),
     )
     command = (NGINX, "-p", str(prefix), "-e", "stderr", "-c", str(config))
     async with server(*command), asking(at_users) as for_users, asking(at_status) as for_operators:
@@ -172,6 +178,49 @@ async def test_nginx_lets_requests_pass_only_while_their_model_is_ready(tmp_path
         # The locations behind the gate are nobody else's to ask.
         assert await answer(proxy, "/ready/flashtalk") == (403, "")
         assert await answer(proxy, "/not-ready") == (404, "")
+
+
+async def status_of(address, path, host):
+    """Return the status code of an answer that is asked for by the name `host`."""
+    name, _, port = address.partition(":")
+    async with await trio.open_tcp_stream(name, int(port)) as stream:
+        await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        return int((await stream.receive_some()).split(b" ")[1])
+
+
+@needs_nginx
+async def test_nginx_hands_on_the_name_that_was_asked_for(tmp_path):
+    async with (
+        host("opentalking", 'hosts = ["status.example"]\n') as (_, users, statusd),
+        nginx(tmp_path, users, statusd) as (proxy, operators),
+    ):
+        for name, code in (("status.example:8081", 200), ("127.0.0.1", 200), ("evil.example", 421)):
+            for path in ("/", "/state"):
+                assert await status_of(address_of(operators), path, name) == code
+            assert await status_of(address_of(operators), "/health", name) == 200
+            assert await status_of(address_of(proxy), "/models", name) == 200
+
+
+@pytest.fixture
+def open_folder():
+    """A directory that all may enter: started by root, nginx connects as another user."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield folder
+
+
+@needs_nginx
+async def test_nginx_asks_a_unix_socket_for_probe_endpoints_alone(tmp_path, open_folder):
+    socket = f"unix:{open_folder}/probes.sock"
+    async with (
+        host("opentalking", f'bind_probes = ["{socket}"]\n') as (omnirt, users, statusd),
+        nginx(tmp_path, users, statusd, socket) as (proxy, operators),
+    ):
+        for path in ("/healthz", "/models", "/queue/status", "/status"):
+            assert (await proxy.get(path)).body == (await statusd.get(path)).body
+        assert (await operators.get("/state")).status == 404
+        omnirt.drop("flashtalk")
+        await proxy.until(partial(answer, proxy, "/flashtalk/x"), lambda got: got[0] == 503)
 
 
 @needs_nginx
