@@ -11,7 +11,7 @@ import attrs
 import jsonschema_rs
 
 from statusd.web.access import GUARDED, PROBES, is_below, is_probe
-from statusd.web.edge.wire import PROBES_ONLY
+from statusd.web.edge.wire import PROBES_ONLY, STREAM
 from statusd.web.openapi import openapi_document
 from statusd.web.site import Ask
 from statusd.web.target import canonical
@@ -241,14 +241,17 @@ class Witness:
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         exchange = Exchange(self.service, scope)
 
         async def noted(message):
             await send(message)
             exchange.take(message)
 
-        return await self.app(scope, receive, noted)
+        await self.app(scope, receive, noted)
+        if STREAM in scope:
+            scope[STREAM] = exchange.noted(scope[STREAM])
 
 
 @attrs.define(eq=False)
@@ -271,6 +274,15 @@ class Exchange:
             is_last = not message.get("more_body", False)
             if is_last or is_stream:
                 self.hold(is_last=is_last)
+
+    async def noted(self, parts):
+        """Yield `parts`, and take each."""
+        try:
+            async for part in parts:
+                self.take({"type": "http.response.body", "body": part, "more_body": True})
+                yield part
+        finally:
+            await parts.aclose()
 
     def hold(self, *, is_last):
         body = bytes(self.body) if self.scope["method"] != "HEAD" else b""  # which the server then cuts off

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -19,16 +18,13 @@ from statusd.web.answering import HEEDED, RETRY, Answer, Answers, Asked, Service
 from statusd.web.edge.guard import Guard, root_cause
 from statusd.web.edge.limits import Limits
 from statusd.web.edge.traffic import Traffic
-from statusd.web.edge.wire import PATIENCE, PROBES_ONLY, ROUTE
+from statusd.web.edge.wire import PATIENCE, PROBES_ONLY, ROUTE, STREAM
 from statusd.web.events import event_stream, last_event_id, resumed
 from statusd.web.problems import TOO_MANY_STREAMS
 from statusd.web.query import QueryError, branch_in, query_of
 from statusd.web.site import no_such_node
 
 EVENT_STREAM: Final = "text/event-stream"
-STREAM: Final = "statusd.stream"
-"""Marks the scope of a request that has one of the places for event streams."""
-
 _UNSTORED: Final = MappingProxyType({"cache-control": "no-store", "x-accel-buffering": "no"})
 
 _BOUNDS: Final = MappingProxyType({408: "body_timeout", 413: "body_bytes"})
@@ -42,9 +38,6 @@ class App(QuartTrio):
     """Quart, with its log lines in the daemon's log."""
 
     guard: Guard
-    traffic: Traffic
-    streams: int = 0
-    """Event streams that have a place, from before their answer begins: many may ask before the first one is sent."""
 
     def log_exception(self, *about: Any) -> None:
         """Log a failed request, in place of Quart's own log with its own format and thread.
@@ -62,10 +55,8 @@ class App(QuartTrio):
             await super().asgi_app(scope, receive, send)
         except* GONE:
             pass
-        finally:
-            self.streams -= scope.get(STREAM, 0)
 
-    def create_url_adapter(self, request: base.BaseRequestWebsocket | None) -> MapAdapter | None:
+    def create_url_adapter(self, request: base.BaseRequestWebsocket | None) -> MapAdapter | None:  # noqa: ARG002  # as Quart calls it
         """Find the same route for whatever is asked: the site knows the endpoints."""
         return _Everywhere(self.url_map, "localhost", "/", None, "http", "/", "GET")
 
@@ -104,7 +95,6 @@ def create_app(
     answers = Answers(service, patience=limits.waiting_time, most_waiting=limits.waiting, traffic=traffic)
     app = App("statusd", static_folder=None)
     app.guard = guard or Guard()
-    app.traffic = traffic
     app.logger = logging.getLogger("statusd.web")  # Quart's own would start a thread and print by itself
     app.config["MAX_CONTENT_LENGTH"] = limits.body_bytes
     app.config["BODY_TIMEOUT"] = limits.body_timeout
@@ -120,7 +110,7 @@ def create_app(
         if isinstance(endpoint, Answer):
             return _response(endpoint)
         if endpoint.is_stream:
-            return _streamed(app, answers, asked, limits)
+            return _streamed(answers, asked, limits)
         scope: Any = request.scope
         return _response(await answers.in_full(asked, endpoint, scope["state"].get(PATIENCE)))
 
@@ -149,7 +139,7 @@ def _asked() -> Asked:
     )
 
 
-def _streamed(app: App, answers: Answers, asked: Asked, limits: Limits) -> Response:
+def _streamed(answers: Answers, asked: Asked, limits: Limits) -> Response:
     """Return the stream of events for the current request."""
     feed, route = answers.service.feed, "/events"
     try:
@@ -159,22 +149,22 @@ def _streamed(app: App, answers: Answers, asked: Asked, limits: Limits) -> Respo
     last_id = last_event_id(request.headers.get("Last-Event-ID"))
     if feed.snapshot.find(branch) is None and resumed(feed, branch, last_id) is None:
         return _response(answers.document(asked, route, no_such_node(branch)))
-    if asked.method != "HEAD" and app.streams >= limits.streams:
-        app.traffic.limited["streams"] += 1
+    traffic = answers.traffic
+    if asked.method != "HEAD" and traffic.streams >= limits.streams:
+        traffic.limited["streams"] += 1
         full = answers.problem(asked, 503, route, {"retry-after": RETRY}, reason=TOO_MANY_STREAMS)
         return _response(full)
     head = answers.answer(asked, route, 200, {"content-type": EVENT_STREAM, **_UNSTORED})
-    if asked.method == "HEAD":
-        return _response(head)
-    app.streams += 1
-    scope: Any = request.scope  # a dict, into which more may be put than its type has
-    scope[STREAM] = 1  # given back when the request ends, whether the stream ever began or not
-    return _response(head, event_stream(feed, branch, last_id))
+    if asked.method != "HEAD":
+        traffic.streams += 1  # from before the answer begins: many may ask before the first one is sent
+        scope: Any = request.scope  # a dict, into which more may be put than its type has
+        scope[STREAM] = event_stream(feed, branch, last_id)
+    return _response(head)
 
 
-def _response(answer: Answer, stream: AsyncIterator[bytes] | None = None) -> Response:
+def _response(answer: Answer) -> Response:
     scope: Any = request.scope
     scope[ROUTE] = answer.route
-    response = Response(answer.body if stream is None else stream, answer.status)
+    response = Response(answer.body, answer.status)
     response.headers = Headers(list(answer.fields.items()))
     return response

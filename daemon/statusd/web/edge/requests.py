@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
@@ -13,11 +13,16 @@ from statusd.web.access import SECURITY, is_probe
 from statusd.web.answering import RETRY
 from statusd.web.edge.shared import Asgi, Edge
 from statusd.web.edge.traffic import APP, NOWHERE, Exchange
-from statusd.web.edge.wire import ROUTE, Asker, Message, Send
+from statusd.web.edge.wire import ROUTE, STREAM, Asker, Message, Send
 from statusd.web.problems import http_problem
 
 QUEUE: Final = 10
 """Messages of a request that wait for the application before the connection stops reading."""
+
+GONE: Final = "statusd.gone"
+"""Key of a request's scope: the client has left."""
+STREAMING: Final = "statusd.streaming"
+"""Key of a request's scope: what is to be cancelled when the client leaves while an answer without an end is sent."""
 
 REFUSED: Final = "statusd.refused"
 """Key of a request's scope: the status code with which the protocol answers it itself, since its body is malformed."""
@@ -41,7 +46,16 @@ class Requests:
         """Start the application; return what takes the messages for it; what hypercorn's protocols call."""
         messages, received = trio.open_memory_channel[Message](QUEUE)
         self._nursery.start_soon(self.answer, app, scope, received.receive, send)
-        return messages.send
+
+        async def put(message: Message) -> None:
+            if message["type"] == "http.disconnect":
+                scope[GONE] = True
+                if STREAMING in scope:  # nobody receives any more
+                    scope[STREAMING].cancel()
+                    return
+            await messages.send(message)
+
+        return put
 
     async def answer(self, app: Asgi, scope: Any, receive: Callable[[], Awaitable[Any]], send: Send) -> None:
         """Run the application for one request, to its end; none of its exceptions comes out.
@@ -52,35 +66,27 @@ class Requests:
             receive: returns what comes of the request's body.
             send: takes the answer; and None once the application says no more.
         """
-        status, size, began, is_stream = 0, 0, trio.current_time(), False
-
-        async def deliver(message: Message) -> None:
-            nonlocal status, size, is_stream
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                is_stream = scope["method"] != "HEAD" and is_event_stream(message)
-                if is_stream:
-                    self._wire.endless()
-            elif scope["method"] != "HEAD":
-                size += len(message.get("body", b""))
-            await self._wire.deliver(send, message)
-
+        answer, began = _Answer(self._wire, scope, send), trio.current_time()
         try:
             await self._edge.turn()
             if self._wire.refusal and not is_probe(scope["raw_path"].decode("ascii")):
-                for message in _no_room(self._wire.refusal):
-                    await deliver(message)
+                await answer.say(_no_room(self._wire.refusal))
             else:
-                await self._edge.guard.run("request", partial(app, scope, receive, deliver))
-            if not status:
-                for message in _failure():
-                    await deliver(message)
+                await self._edge.guard.run("request", partial(app, scope, receive, answer.take))
+                if answer.is_stream:
+                    await self._edge.guard.run("request", answer.stream)
+            if not answer.status:
+                await answer.say(_messages(http_problem(500)))
             await self._wire.deliver(send, None)  # ends what the application left unfinished
         finally:
+            if STREAM in scope:
+                self._edge.traffic.streams -= 1
+                with trio.CancelScope(shield=True):  # it has nothing to wait for
+                    await scope.pop(STREAM).aclose()
             seconds = trio.current_time() - began
-            if status and not is_stream:
+            if answer.status and not answer.is_stream:
                 self._edge.traffic.took(scope.get(ROUTE, NOWHERE), seconds)
-            self._count(scope, scope.get(REFUSED, status), size, seconds)
+            self._count(scope, scope.get(REFUSED, answer.status), answer.size, seconds)
 
     def refused(
         self, status: int, size: int, method: bytes = b"", target: bytes = b"", version: bytes = b""
@@ -122,16 +128,59 @@ class Requests:
             )
 
 
+class _Answer:
+    """What is sent for one request.
+
+    Attributes:
+        status: the status code; 0 = nothing has been sent.
+        size: bytes of the body.
+        is_stream: whether it has no end.
+    """
+
+    def __init__(self, wire: Asker, scope: Any, send: Send) -> None:
+        self.status = 0
+        self.size = 0
+        self.is_stream = False
+        self._wire = wire
+        self._scope = scope
+        self._send = send
+
+    async def take(self, message: Message) -> None:
+        """Send what the application says."""
+        has_body = self._scope["method"] != "HEAD"
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.is_stream = has_body and is_event_stream(message)
+            if self.is_stream:
+                self._wire.endless()
+        elif self.is_stream and STREAMING not in self._scope:
+            return  # the stream comes instead
+        elif has_body:
+            self.size += len(message.get("body", b""))
+        await self._wire.deliver(self._send, message)
+
+    async def say(self, messages: Iterable[Message]) -> None:
+        """Send what the server says itself."""
+        for message in messages:
+            await self.take(message)
+
+    async def stream(self) -> None:
+        """Send what the application has left, until its end or the client's."""
+        with trio.CancelScope() as streaming:
+            self._scope[STREAMING] = streaming
+            if GONE in self._scope:
+                return
+            async for part in self._scope[STREAM]:
+                await self.take({"type": "http.response.body", "body": part, "more_body": True})
+            await self.take({"type": "http.response.body"})
+
+
 def is_event_stream(start: Message) -> bool:
     """Whether the answer that `start` begins is a stream of Server-Sent Events; a document of that type has a length."""
     fields = {name.lower(): value for name, value in start.get("headers", ())}
     return (
         fields.get(b"content-type", b"").startswith(b"text/event-stream") and b"content-length" not in fields
     )
-
-
-def _failure() -> tuple[Message, Message]:
-    return _messages(http_problem(500))
 
 
 def _no_room(status: int) -> tuple[Message, Message]:

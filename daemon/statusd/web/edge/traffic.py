@@ -72,6 +72,7 @@ class Traffic:
         connections: connections that are open.
         failed_handshakes: connections whose client did not begin TLS where it is wanted; those that took too long
             for it are in `limited`.
+        streams: event streams that have a place, from before their answer begins.
         waiting: requests that wait for news or for probes.
         log: takes each request; None = there is no access log.
     """
@@ -82,6 +83,7 @@ class Traffic:
     accepted: int = 0
     connections: int = 0
     failed_handshakes: int = 0
+    streams: int = 0
     waiting: int = 0
     log: AccessLog | None = None
 

@@ -14,6 +14,11 @@ Address: TypeAlias = tuple[str, int] | None
 
 ROUTE: Final = "statusd.route"
 """Key of a request's scope under which the application leaves the name of the endpoint, for metrics."""
+STREAM: Final = "statusd.stream"
+"""Key of a request's scope under which the application leaves an asynchronous generator of what follows the header.
+
+It is asked after the application has returned: an answer without an end then costs nothing of the application.
+"""
 PROBES_ONLY: Final = "statusd.probes_only"
 """Key of the scope's state: whether the connection came to a listener for probe endpoints alone."""
 PATIENCE: Final = "statusd.patience"
