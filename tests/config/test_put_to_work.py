@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statusd.config.places import DAEMON_PARTS
 from tests.integration.inprocess import running
+from tests.web.edge.certificates import Files
 
 TEXT = """
 [sources.host]
@@ -49,8 +50,16 @@ async def test_what_readiness_wants_decides_about_readyz():
     assert b"models/a%2Fb" in required.body
 
 
-async def test_the_parts_of_the_daemon_are_those_of_a_running_one():
-    async with running("", {}) as client:
+async def test_the_parts_of_the_daemon_are_those_of_a_running_one(tmp_path):
+    files = Files.write(tmp_path)
+    text = f"""
+[http]
+bind_probes = ["tls:127.0.0.1:0"]
+[http.tls]
+certificate = "{files.certificate}"
+key = "{files.key}"
+"""
+    async with running(text, {}) as client:
         node = await client.node("daemon")
     assert sorted(node["children"]) == sorted(DAEMON_PARTS)
 

@@ -5,6 +5,8 @@ import functools
 import socket
 import ssl
 import struct
+import time
+from collections import Counter
 
 import attrs
 import pytest
@@ -18,6 +20,7 @@ from statusd.web.edge.guard import Guard
 from statusd.web.edge.limits import Limits
 from statusd.web.edge.listener import serve
 from statusd.web.edge.sockets import open_listeners
+from statusd.web.edge.tls import TlsStream
 from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, edge_of, parse, read_all, read_until, service
 from tests.web.edge.certificates import NAME, Files, issued, trusting
 from tests.web.edge.h2client import Client
@@ -181,6 +184,61 @@ async def test_a_listener_for_probe_endpoints_alone_serves_no_more(running):
         for path in (b"/health", b"/state", b"/big")
     ]
     assert statuses == [200, 404, 404]
+
+
+def ask_with_nagle(address):
+    """Ask as simple clients do, on a socket with Nagle's algorithm; return the seconds until the answer comes."""
+    with (
+        socket.create_connection(address) as sock,
+        trusting().wrap_socket(sock, server_hostname=NAME) as stream,
+    ):
+        began = time.perf_counter()
+        stream.sendall(GET)
+        assert stream.recv(1000)
+        return time.perf_counter() - began
+
+
+async def test_the_kernel_does_not_hold_back_the_first_request(running):
+    """For the 40 ms of a delayed acknowledgement; the best of several, for the host may be slow now and then."""
+    took = [await trio.to_thread.run_sync(ask_with_nagle, running.addresses[0]) for _ in range(10)]
+    assert min(took) < 0.03
+
+
+async def test_many_handshakes_at_once_take_turns(nursery, files, monkeypatch):
+    """Each computes for a moment; a thousand in one pass of the event loop would keep everybody waiting."""
+    begun = {}
+    real = TlsStream.begin
+
+    async def begin(stream):
+        begun[stream] = passes
+        await real(stream)
+
+    passes = 0
+
+    async def count():
+        nonlocal passes
+        while True:
+            passes += 1
+            await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(TlsStream, "begin", begin)
+    running = await run(nursery, files)
+    hello = await client_hello()
+    with contextlib.ExitStack() as clients:
+        waiting = [clients.enter_context(socket.create_connection(running.addresses[0])) for _ in range(50)]
+        with trio.fail_after(MOMENT):
+            while running.edge.traffic.accepted < len(waiting):
+                await trio.sleep(0.01)
+        for sock in waiting:
+            sock.sendall(hello)
+        async with trio.open_nursery() as counting:
+            counting.start_soon(count)
+            with trio.fail_after(MOMENT):
+                while len(begun) < 50:
+                    await trio.lowlevel.checkpoint()
+            counting.cancel_scope.cancel()
+    most = max(Counter(begun.values()).values())
+    assert most <= 2
 
 
 # HTTP/2
