@@ -97,9 +97,7 @@ class _Server:
         init=False
     )  # by whether the listener is for probe endpoints alone
     _open: dict[Connection, Admission] = attrs.field(factory=dict, init=False)
-    _is_empty: trio.Event = attrs.field(
-        factory=trio.Event, init=False
-    )  # the last one has ended while it was stopping
+    _is_empty: trio.Event | None = attrs.field(default=None, init=False)  # once the server is stopping
 
     def __attrs_post_init__(self) -> None:
         limits, limited = self.edge.limits, self.edge.traffic.limited
@@ -198,7 +196,7 @@ class _Server:
         finally:
             self._open.pop(connection).leave(connection)
             self.edge.traffic.connections -= 1
-            if self.edge.is_stopping and not self._open:
+            if self._is_empty is not None and not self._open:
                 self._is_empty.set()
 
     async def drain(self, grace: float) -> None:
@@ -207,6 +205,7 @@ class _Server:
         for connection in self._open:
             connection.finish()
         if self._open:
+            self._is_empty = trio.Event()
             with trio.move_on_after(grace):
                 await self._is_empty.wait()
         if self._open:
