@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -71,9 +72,10 @@ class Host:
     def url(self):
         return f"http://127.0.0.1:{self.port}/"
 
-    def start(self, interval=0.1):
-        """Run the daemon until `stop`, and wait until it answers."""
+    def start(self, interval=0.1, http=""):
+        """Run the daemon until `stop`, with more keys of ``[http]``, and wait until it answers."""
         config = CONFIG.format(takeoff=self.takeoff.url, omnirt=self.omnirt.url, interval=interval)
+        config = f"[http]\n{http}{config}"
         (self.folder / "statusd.toml").write_text(configured(config))
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -248,4 +250,39 @@ def test_the_page_is_sent_with_its_policy(host):
         assert answer.headers["Referrer-Policy"] == "no-referrer"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["ETag"]
+    host.stop()
+
+
+TOKEN = "s3cret-t0ken"
+
+
+def test_where_a_token_is_wanted_the_page_lives_by_the_password_that_the_browser_asks_for(host, look):
+    (host.folder / "token").write_text(TOKEN)
+    host.start(http=f'token = {{ file = "{host.folder}/token" }}\n')
+    credentials = {"username": "anybody", "password": TOKEN}
+    looked = look(host.url, allowed=("401 (Unauthorized)",), http_credentials=credentials)
+    looked.until(lambda: "/events" in str(looked.requests))
+    for state in ("loading", "live"):
+        host.upstream(partial(host.takeoff.put, "generate-1", state, model_name="m"))
+        looked.until(
+            lambda: looked.page.evaluate(READ).get("sources/inference/readers/generate-1", {}).get("status"),
+            lambda status, state=state: status == {"loading": "degraded", "live": "ok"}[state],
+        )
+    assert looked.text("#page-lost") == ""
+    looked.page.close()
+    host.stop()
+
+
+def test_without_the_password_there_is_no_page_and_by_a_strangers_name_it_says_what_to_do(host, chromium):
+    (host.folder / "token").write_text(TOKEN)
+    host.start(http=f'token = {{ file = "{host.folder}/token" }}\n')
+    context = chromium.new_context(http_credentials={"username": "anybody", "password": "wrong"})
+    page = context.new_page()
+    for url, status, remedy in (
+        (host.url, 401, "Authorization: Bearer"),
+        (host.url.replace("127.0.0.1", "evil.localhost"), 421, "[http] hosts"),
+    ):
+        assert page.goto(url).status == status
+        assert remedy in page.locator("body").inner_text()
+    context.close()
     host.stop()

@@ -22,7 +22,7 @@ EXPLANATION = response(
     ).encode()
 )  # fmt: skip
 SNAPSHOT = f"event: snapshot\ndata: {json.dumps(TREE)}\n\n"
-WANTED = {"WWW_Authenticate": 'Bearer realm="statusd", Basic realm="statusd"'}
+WANTED = {"WWW_Authenticate": 'Basic realm="statusd", Bearer realm="statusd"'}
 DENIED = response(b"{}", "401 Unauthorized", "application/problem+json", **WANTED)
 SENT = f"Authorization: Bearer {TOKEN}\r\n"
 

@@ -37,7 +37,8 @@ PROBES: Final = (
 GUARDED: Final = ("/", "/state", "/state/*", "/events", "/explain", "/explain/*")
 """What a web page of strangers must not read by giving its own name this host's address (DNS rebinding)."""
 
-CHALLENGE: Final = 'Bearer realm="statusd", Basic realm="statusd"'
+# Chromium takes each field for one challenge, and by its first word: so the scheme that browsers know comes first.
+CHALLENGE: Final = 'Basic realm="statusd", Bearer realm="statusd"'
 EXPOSED: Final = "ETag, Age, Cache-Status"
 ALLOWED: Final = "Authorization, Cache-Control, If-None-Match, Last-Event-ID"
 PREFLIGHT_AGE: Final = "600"
