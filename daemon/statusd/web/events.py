@@ -40,6 +40,7 @@ async def event_stream(feed: Feed, path: str, last_id: int | None) -> AsyncItera
             parts, seen = _next_parts(feed, path, seen)
             for piece in _pieces(parts):
                 yield piece
+                del piece  # or it would be kept for as long as nothing happens
                 await feed.turn()
             if parts:
                 continue

@@ -172,6 +172,7 @@ class _Answer:
                 return
             async for part in self._scope[STREAM]:
                 await self.take({"type": "http.response.body", "body": part, "more_body": True})
+                del part  # or it would be kept until the next one
             await self.take({"type": "http.response.body"})
 
 
