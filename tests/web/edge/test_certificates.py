@@ -178,6 +178,20 @@ def test_a_weak_key_is_told(files, monkeypatch):
     assert "too weak for the OpenSSL of this host (EE_KEY_TOO_SMALL); have one issued" in message
 
 
+def test_files_that_go_while_they_are_read_are_told(files, monkeypatch):
+    def refuse(*_):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(certificates, "_context", refuse)
+    assert "cannot be read any more: No such file or directory; " in refusal(files.certificate, files.key)[1]
+
+
+def test_a_certificate_that_openssl_alone_understands_is_used(files, monkeypatch):
+    monkeypatch.setattr(certificates, "about", lambda _: None)
+    report = load(files).report()
+    assert (report.status, report.facts) == ("ok", {})
+
+
 @pytest.mark.parametrize(
     ("life", "passed", "reason"),
     [
