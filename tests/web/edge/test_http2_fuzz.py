@@ -160,7 +160,7 @@ def talk(chunks, *, has_front=True, is_reading=True):
             await client.ended.wait()
             assert not site.edge.guard.failures
             assert not APP.guard.failures
-            assert APP.streams == 0
+            assert APP.traffic.streams == 0
             if not is_reading:
                 return b""
             nursery.cancel_scope.cancel()
