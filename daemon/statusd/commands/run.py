@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import logging
 import os
 import threading
@@ -23,6 +22,7 @@ from statusd.config.mistakes import ConfigError
 from statusd.errors import StartError, only
 from statusd.model.snapshot import Change, Snapshot
 from statusd.redaction import Redactor
+from statusd.runtime.garbage import collect_for_ever, spare_answers
 from statusd.runtime.lag import source_tasks
 from statusd.signals import stop_on_signal
 from statusd.systemd.journal import configure_logging, log_uncaught_exceptions
@@ -52,8 +52,7 @@ def _run(config: str | None, bind: Sequence[str] | None, environ: Mapping[str, s
     notifier = Notifier(environ)
     try:
         planned = plan(read(config, environ, bind), redactor=redactor)
-        gc.collect()
-        gc.freeze()  # what is loaded stays; going through it again and again stalls every answer for 40 ms
+        spare_answers()
         trio.run(run_until_signal, planned, notifier, strict_exception_groups=True)
     except BaseExceptionGroup as group:
         return _failed(only(group), notifier)
@@ -68,6 +67,7 @@ async def run_until_signal(planned: Plan, notifier: Notifier) -> None:
     teller = StatusTeller(notifier)
     async with trio.open_nursery() as nursery:
         await nursery.start(stop_on_signal, stop, nursery.cancel_scope, partial(_begin_to_stop, notifier))
+        nursery.start_soon(collect_for_ever)
         nursery.start_soon(_ready_when_started, planned, stop, teller, nursery.cancel_scope)
 
 
