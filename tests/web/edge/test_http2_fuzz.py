@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from statusd.web.app import create_app
 from statusd.web.edge.http2_frames import BadFramesError, Frames
 from statusd.web.edge.http2_head import read_head
+from statusd.web.edge.traffic import Traffic
 from tests.web.client import Web, edge_of, service
 from tests.web.edge.h2client import (
     ACK,
@@ -26,7 +27,8 @@ from tests.web.edge.h2client import (
 )
 
 SERVED = service()
-APP = create_app(SERVED)
+TRAFFIC = Traffic()
+APP = create_app(SERVED, traffic=TRAFFIC)
 EDGE = edge_of(SERVED)
 POST = headers(fields=[*request_fields(method=b"POST"), (b"content-length", b"5")], flags=4)
 
@@ -160,7 +162,7 @@ def talk(chunks, *, has_front=True, is_reading=True):
             await client.ended.wait()
             assert not site.edge.guard.failures
             assert not APP.guard.failures
-            assert APP.traffic.streams == 0
+            assert TRAFFIC.streams == 0
             if not is_reading:
                 return b""
             nursery.cancel_scope.cancel()
