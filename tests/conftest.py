@@ -5,6 +5,7 @@ import sys
 import pytest
 
 import statusd.web.app
+from statusd.web.answering import Answers
 from statusd.web.edge.front import Front
 from tests import openapi, stages
 
@@ -12,6 +13,7 @@ from tests import openapi, stages
 assert "statusd.serving" not in sys.modules
 statusd.web.app.create_app = openapi.witnessed(statusd.web.app.create_app)
 Front.reply = openapi.witnessed_reply(Front.reply)
+Answers.at_once = openapi.witnessed_answer(Answers.at_once)
 
 
 def pytest_addoption(parser):

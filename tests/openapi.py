@@ -321,7 +321,7 @@ def witnessed(create_app):
 
 
 def witnessed_reply(reply):
-    """Return `reply`, of the front stage, with a witness that sees each answer once."""
+    """Return `reply`, of the front stage, with a witness that sees each answer once, as it is sent."""
     seen = weakref.WeakSet()
 
     @functools.wraps(reply)
@@ -330,12 +330,28 @@ def witnessed_reply(reply):
         if found is not None and found[0] not in seen:
             answer, _ = found
             seen.add(answer)
-            _, status = answer.counted
             lines = answer.head.decode("latin-1").split("\r\n")[1:-1]
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-            asked = answer.asked
-            path = _NOWHERE if asked.is_probes_only and not is_probe(asked.path) else asked.path
-            _witness(front.answers.service, asked.method, path, status, headers, answer.body)
+            _witness_asked(front.answers, answer.asked, answer.counted[1], headers, answer.body)
         return found
 
     return witnessed
+
+
+def witnessed_answer(at_once):
+    """Return `at_once`, of `Answers`, with a witness: also HTTP/2 has its answers from there."""
+
+    @functools.wraps(at_once)
+    def witnessed(answers, asked):
+        answer = at_once(answers, asked)
+        if answer is not None:
+            body = b"" if asked.method == "HEAD" else answer.body
+            _witness_asked(answers, asked, answer.status, answer.fields, body)
+        return answer
+
+    return witnessed
+
+
+def _witness_asked(answers, asked, status, headers, body):
+    path = _NOWHERE if asked.is_probes_only and not is_probe(asked.path) else asked.path
+    _witness(answers.service, asked.method, path, status, headers, body)
