@@ -35,7 +35,8 @@ class Limits:
         connections: connections at a time; without a bound, clients could take the descriptors that probes need,
             and make every backend look away.
         connections_per_peer: connections at a time from one IP address; 0 = no bound, since a load balancer is one.
-        reserved: how many of `connections` only the probe endpoints are answered on, once all others are taken.
+        reserved: how many of `connections` only the probe endpoints are answered on, once all others are taken; half
+            of `connections` at most. Listeners for probe endpoints alone have as many again, of their own.
     """
 
     header_bytes: int = 16 * 1024
