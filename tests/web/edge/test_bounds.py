@@ -14,6 +14,7 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_task
 from statusd.values import Bind
 from statusd.web.answering import Answers
 from statusd.web.edge.admission import EXTRA
+from statusd.web.edge.front import Front
 from statusd.web.edge.limits import Limits
 from statusd.web.edge.listener import BATCH, serve
 from statusd.web.edge.sockets import Listener, open_listeners
@@ -251,7 +252,7 @@ async def test_connections_are_counted_while_they_are_open(house, autojump_clock
 
 @attrs.define(eq=False)
 class Loopback:
-    """A server on loopback."""
+    """A server on loopback, which has the front stage in every run of the tests."""
 
     edge: object
     address: tuple[str, int]
@@ -259,7 +260,9 @@ class Loopback:
     @classmethod
     async def run(cls, nursery, **limits):
         listeners = open_listeners([Bind(host="127.0.0.1")])
-        edge = edge_of(service(BigView(context=CONTEXT)), Limits(**limits))
+        served = service(BigView(context=CONTEXT))
+        edge = edge_of(served, Limits(**limits))
+        edge.front = Front(Answers(served), version=lambda: served.snapshot().version, now=served.now)
         await nursery.start(
             lambda task_status: serve(edge, listeners, stop=trio.Event(), task_status=task_status)
         )
