@@ -25,6 +25,13 @@ def pytest_configure(config):
 
 
 @pytest.fixture(autouse=True)
+def has_its_front_stage(request, monkeypatch):
+    """Give a test of the front stage what it tests."""
+    if request.node.get_closest_marker(stages.MARK):
+        monkeypatch.setattr(stages, "HAS_FRONT", True)
+
+
+@pytest.fixture(autouse=True)
 def answers_are_as_documented():
     """Fail a test whose daemon answered anything else than it documents."""
     openapi.VIOLATIONS.clear()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 OPTION = "--front-stage"
+MARK = "front_stage"
+"""Marks a test of the front stage itself, which has one in any case."""
 HAS_FRONT = True
 """Whether there is a front stage; set once, before the first test."""
 
@@ -24,6 +26,7 @@ def heed(config):
     """Do as the command line says."""
     global HAS_FRONT  # noqa: PLW0603  # one run of the tests, one answer
     HAS_FRONT = config.getoption(OPTION) == "on"
+    config.addinivalue_line("markers", f"{MARK}: tests the front stage itself, and has one in any case")
 
 
 def first():

@@ -141,6 +141,7 @@ async def test_an_answer_over_tls_is_the_one_without(running, data):
     assert not running.edge.guard.failures
 
 
+@pytest.mark.front_stage
 async def test_the_front_stage_answers_and_requests_share_a_connection(running):
     async with await running.dial_tls() as stream:
         for _ in range(3):
@@ -316,6 +317,7 @@ async def test_a_large_body_gets_its_413_although_it_is_never_read(running):
     assert answer.status == 413
 
 
+@pytest.mark.front_stage
 async def test_a_client_that_ends_tls_still_gets_its_answers(running):
     """It ends its half only (RFC 8446, section 6.1)."""
     raw = await running.dial()
@@ -639,6 +641,7 @@ async def test_a_client_that_does_not_read_is_given_up(memory, autojump_clock):
     assert trio.current_time() - began == LIMITS.send_timeout
 
 
+@pytest.mark.front_stage
 async def test_a_client_that_reads_all_but_the_end_costs_a_moment(memory, autojump_clock):
     stream, _, ended = await memory.dial(lockstep_stream_pair())
     await stream.send_all(b"GET /health HTTP/1.1" + CLOSE)
