@@ -194,7 +194,9 @@ async def test_both_stages_are_counted_and_logged(site, autojump_clock, stage):
         ("192.0.2.1", "GET", "/nope", "2", 404),
         ("192.0.2.1", "GET", "/health", "2", 400),
     ]
-    assert {name for _, name, status in site.edge.traffic.requests if status != 400} == {stage}
+    assert {name for _, name, status in site.edge.traffic.requests if status != 400} == {
+        "front" if site.edge.front else "app"
+    }
     assert taken[0].size == 0
     assert taken[1].size > 0
 
@@ -298,9 +300,8 @@ async def test_a_header_that_grows_when_it_is_unpacked_ends_the_connection(site,
 async def test_a_body_beyond_the_bound_is_refused_and_no_longer_wanted(site, autojump_clock):
     client = await dial(site)
     number = await client.ask("/health", "POST", body=b"a" * 60_000, is_end=False)
-    await client.read()
-    await wait_all_tasks_blocked()
-    await client.read()
+    while client.h2.local_flow_control_window(number) < 10_000:
+        await client.read()
     client.h2.send_data(number, b"a" * 10_000)
     await client.flush()
     got = await client.answer(number)

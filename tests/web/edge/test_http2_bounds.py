@@ -1,5 +1,6 @@
 """What an HTTP/2 client may not do: fill the daemon, keep it busy for nothing, hold a connection or a request for ever."""
 
+import gc
 import struct
 import tracemalloc
 from contextlib import suppress
@@ -11,8 +12,13 @@ from h2.settings import SettingCodes
 from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from statusd.web.edge.connection import Connection
+from statusd.web.edge.http2 import Http2, _Parser
+from statusd.web.edge.http2_flight import Flight
 from statusd.web.edge.http2_frames import EACH_SECOND, PATIENCE, RESET
+from statusd.web.edge.http2_outlet import Outlet
+from statusd.web.edge.http2_stream import Stream
 from statusd.web.edge.limits import Limits
+from statusd.web.edge.talk import Talk
 from tests.web.client import CONTEXT, BigView, Web, read_all
 from tests.web.edge.h2client import (
     ACK,
@@ -553,3 +559,34 @@ async def test_abort_ends_whatever_is_in_flight_at_once(site, autojump_clock):
     client.connection.abort()
     await client.ended.wait()
     assert trio.current_time() == 0
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/nope", "/events", WAIT])
+@pytest.mark.parametrize("is_taken_back", [True, False])
+async def test_nothing_of_a_connection_waits_for_a_garbage_collection(
+    site, autojump_clock, path, is_taken_back
+):
+    async def live():
+        client = await dial(site)
+        number = await client.ask(path)
+        if path not in {"/events", WAIT}:
+            await client.answer(number)
+        elif is_taken_back:
+            await wait_all_tasks_blocked()
+            client.h2.reset_stream(number, ErrorCodes.CANCEL)
+            await client.flush()
+        await client.stream.aclose()
+        await client.ended.wait()
+        site.ended.clear()
+
+    await live()  # what is made once, for all
+    gc.collect()
+    gc.disable()
+    try:
+        await live()
+        await trio.lowlevel.checkpoint()
+        kinds = (Connection, Talk, Http2, Flight, Stream, Outlet, _Parser)
+        left = [type(one).__name__ for one in gc.get_objects() if isinstance(one, kinds)]
+    finally:
+        gc.enable()
+    assert left == []

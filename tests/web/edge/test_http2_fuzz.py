@@ -191,7 +191,7 @@ CORPUS = [
     + frame(7, bytes(8)),
     PREFACE + SETTINGS + POST + frame(0, b"hello", flags=1, stream=1) + frame(7, bytes(8)),
     PREFACE + SETTINGS + headers(flags=1)[:20] + headers(flags=5),
-    PREFACE + frame(4, struct.pack(">HI", 1, 0)) + headers() + headers(3, path=b"/\xff") + headers(2),
+    PREFACE + frame(4, struct.pack(">HI", 1, 0)) + headers() + headers(3, path=b"/\xff") + frame(7, bytes(8)),
 ]
 
 
