@@ -106,7 +106,7 @@ def test_failures_of_the_application_and_of_connections_are_counted_together():
     common = build_common(HttpSettings())
     edge = build_edge(service(), HttpSettings(), common)
     assert edge.app.guard is edge.guard is common.guard
-    assert edge.app.traffic is edge.traffic is common.traffic
+    assert edge.front.answers.traffic is edge.traffic is common.traffic
     assert edge.traffic.log is None
 
 
