@@ -136,19 +136,19 @@ class Stream:
         self._body += data
         self.held = len(self._body)
         if self.held > most:
-            self._tell(more_body=True)
+            self._tell()  # nothing more comes; Quart 0.23 looks at the size of whole bodies alone
 
     def complete(self) -> None:
         """Note that the request is complete; one whose body has another length than it said is none."""
         self.is_whole = True
         if self.head.length not in {None, self._received}:
             self.reset(ErrorCodes.PROTOCOL_ERROR)
-        elif not self.is_ended:
-            self._tell(more_body=False)
+        elif not self.is_ended and self.held <= self.edge.limits.body_bytes:
+            self._tell()
 
-    def _tell(self, *, more_body: bool) -> None:
+    def _tell(self) -> None:
         body, self._body = bytes(self._body), bytearray()
-        self._messages.send_nowait({"type": "http.request", "body": body, "more_body": more_body})
+        self._messages.send_nowait({"type": "http.request", "body": body, "more_body": False})
 
     def endless(self) -> None:
         """Let the answer take as long as the client listens."""
