@@ -147,6 +147,9 @@ class Talk:
     async def _read(self, http: Http | Http2, data: bytes, front: Front | None) -> None:
         connection = self._connection
         while True:
+            await (
+                connection.edge.turn()
+            )  # many that drip at the same time must not keep the front stage waiting
             await http.feed(data)
             if not data:
                 await self._finish_half_closed()
