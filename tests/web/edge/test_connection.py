@@ -357,3 +357,19 @@ async def test_abort_ends_whatever_is_in_flight_at_once(site, autojump_clock):
     connection.abort()
     await site.ended[connection].wait()
     assert trio.current_time() == began
+
+
+async def test_a_body_without_an_end_is_refused_as_soon_as_it_is_too_long(nursery, autojump_clock):
+    """Some versions of Quart keep it all, and look at it when it is complete."""
+    site = Web.open(nursery)
+    stream, _ = site.connect()
+    await stream.send_all(b"POST /health HTTP/1.1" + HOST + b"Transfer-Encoding: chunked\r\n\r\n")
+    chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+    for _ in range(3):
+        await stream.send_all(chunk)
+        await wait_all_tasks_blocked()
+    began = trio.current_time()
+    [answer] = parse(await read_all(stream))
+    assert (answer.status, answer.headers["connection"]) == (413, "close")
+    assert trio.current_time() - began <= LIMITS.linger_timeout
+    assert site.edge.traffic.limited == {"body_bytes": 1}

@@ -72,7 +72,8 @@ class Requests:
             if self._wire.refusal and not is_probe(scope["raw_path"].decode("ascii")):
                 await answer.say(_no_room(self._wire.refusal))
             else:
-                await self._edge.guard.run("request", partial(app, scope, receive, answer.take))
+                bounded = _bounded(receive, self._edge.limits.body_bytes)
+                await self._edge.guard.run("request", partial(app, scope, bounded, answer.take))
                 if answer.is_stream:
                     await self._edge.guard.run("request", answer.stream)
             if not answer.status:
@@ -126,6 +127,28 @@ class Requests:
                     stage=APP,
                 )
             )
+
+
+def _bounded(receive: Callable[[], Awaitable[Any]], most: int) -> Callable[[], Awaitable[Any]]:
+    """Return `receive`, after whose message beyond `most` bytes of body nothing more of it is kept.
+
+    Quart looks at the size of a body of unknown length when it is complete, some versions of it not before.
+    """
+    taken = 0
+
+    async def bounded() -> Any:
+        nonlocal taken
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return message
+            before, taken = taken, taken + len(message.get("body", b""))
+            if taken <= most:
+                return message
+            if before <= most:
+                return {**message, "more_body": False}
+
+    return bounded
 
 
 class _Answer:
