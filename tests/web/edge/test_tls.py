@@ -15,10 +15,11 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_task
 
 from statusd.values import Bind
 from statusd.web.edge.certificates import Certificates
-from statusd.web.edge.connection import GLANCE, LINGER, Connection
+from statusd.web.edge.connection import GLANCE, Connection
 from statusd.web.edge.guard import Guard
 from statusd.web.edge.limits import Limits
 from statusd.web.edge.listener import serve
+from statusd.web.edge.plain import LINGER
 from statusd.web.edge.sockets import open_listeners
 from statusd.web.edge.tls import TlsStream
 from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, edge_of, parse, read_all, read_until, service

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Final
 
 import attrs
 import trio
 
 from statusd.web.access import is_probe
+from statusd.web.edge import plain
 from statusd.web.edge.admission import Room, Stage
 from statusd.web.edge.front import Front
 from statusd.web.edge.shared import Edge
@@ -24,9 +24,6 @@ PIECE: Final = 64 * 1024
 
 GLANCE: Final = 0.05
 """Seconds left to an idle connection when the server stops."""
-
-LINGER: Final = 1 << 20
-"""Bytes of unread input that are drained at most after the last answer."""
 
 SLACK: Final = 0.1
 """Seconds by which an idle time may be cut short: to move the deadline takes a seventh of the time of an answer."""
@@ -47,7 +44,7 @@ class Connection:
         is_probes_only: whether it came to a listener for probe endpoints alone.
         is_h2: whether HTTP/2 is spoken, which the client chooses as it begins TLS.
         data: what has been received already.
-        unsent: the rest of the only answer that it gets.
+        unsent: the rest of the only answer.
         room: where it has a place.
         refusal: the status code that all but one request for a probe endpoint get; 0 = it is served like any other.
         is_busy: whether a request is being answered.
@@ -133,9 +130,10 @@ class Connection:
             await self.send(self.unsent)
             self.end()
             return
-        front = self.edge.probes_front if self.is_probes_only else self.edge.front
+        front = None  # HTTP/2 asks it itself
+        if not self.is_h2:
+            front = self.edge.probes_front if self.is_probes_only else self.edge.front
         data = self.data or await self.receive()
-        front = None if self.is_h2 else front  # the protocol asks it itself
         while data and front is not None and await self.answer(front, data):
             data = b"" if self.is_ended else await self.receive()
         if data:
@@ -154,7 +152,11 @@ class Connection:
             reply = front.refused(reply.asked, self.refusal)
         self.take()
         is_last = closes or self.is_last
-        await self._say(reply.closing if is_last else reply.data)
+        answer = reply.closing if is_last else reply.data
+        sent = self._send_now(answer)
+        if sent < len(answer):
+            self.busy()
+            await self.send(answer[sent:])
         if is_last:
             self._is_heard_out = closes
             self.end()
@@ -162,12 +164,6 @@ class Connection:
             self.idle()
         reply.count(self.edge.traffic, self.peer)
         return True
-
-    async def _say(self, data: bytes) -> None:
-        sent = self._send_now(data)
-        if sent < len(data):
-            self.busy()
-            await self.send(data[sent:])
 
     def finish(self) -> None:
         """End soon, because the server stops: after the request in flight, else at once.
@@ -208,13 +204,11 @@ class Connection:
                 return
 
     def _send_now(self, data: bytes) -> int:
-        """Send what the socket takes at once, which nearly always is all; return how many bytes that was."""
+        """Send what the socket takes at once; return how many bytes that was, or all when nobody is there to take it."""
         if self._file is None or self.is_ended:
             return 0
         try:
-            return os.write(self._file, data)
-        except BlockingIOError:
-            return 0
+            return plain.write(self._file, data)
         except OSError:
             self.is_broken = True
             self.end()
@@ -242,14 +236,9 @@ class Connection:
     async def receive(self) -> bytes:
         """Return what the client sent; ``b""`` when it sends no more, or is gone."""
         try:
-            if self._file is None:
-                return bytes(await self.stream.receive_some(READ))
-            while True:
-                await trio.lowlevel.wait_readable(self._file)
-                try:
-                    return os.read(self._file, READ)
-                except BlockingIOError:  # select(2): it may be reported as readable although it is not
-                    continue
+            if self._file is not None:
+                return await plain.read(self._file, READ)
+            return bytes(await self.stream.receive_some(READ))
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             self.is_broken = self.is_ended = True
             return b""
@@ -301,12 +290,9 @@ class Connection:
             return
         self.room.move(self, Stage.IDLE)
         self.due_at(trio.current_time() + self.edge.limits.linger_timeout)
-        drained = 0
         try:
             if isinstance(self.stream, TlsStream):
                 self.stream = await self.stream.leave()
-            await self.stream.send_eof()
-            while drained < LINGER and (data := await self.stream.receive_some(READ)):
-                drained += len(data)
+            await plain.drain(self.stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
