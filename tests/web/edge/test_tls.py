@@ -7,6 +7,7 @@ import ssl
 import struct
 import time
 from collections import Counter
+from email.utils import parsedate_to_datetime
 
 import attrs
 import pytest
@@ -377,6 +378,7 @@ async def test_a_request_in_the_clear_is_told_so(running, method, caplog):
             [answer] = parse(await read_all(stream))
     assert (answer.status, answer.phrase, answer.headers["connection"]) == (400, "Bad Request", "close")
     assert b"tls_wanted" in answer.body
+    assert abs(parsedate_to_datetime(answer.headers["date"]).timestamp() - time.time()) < MOMENT
     assert running.edge.traffic.failed_handshakes == 1
     assert not running.edge.guard.failures
     assert not caplog.records

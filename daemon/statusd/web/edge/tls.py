@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from email.utils import formatdate
 from typing import Any, Final
 
 import attrs
@@ -23,11 +24,9 @@ _SPOKEN: Final = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
 
 def _plain_refusal() -> bytes:
     document = problem(400, "Bad Request", "tls_wanted", "This port speaks TLS: ask again with https.")
-    fields = b"".join(b"%b: %b\r\n" % pair for pair in headers_of(document))
-    return b"HTTP/1.1 400 Bad Request\r\n" + fields + b"connection: close\r\n\r\n" + document.body
-
-
-_REFUSAL: Final = _plain_refusal()
+    headers = [*headers_of(document), (b"date", formatdate(usegmt=True).encode()), (b"connection", b"close")]
+    fields = b"".join(b"%b: %b\r\n" % pair for pair in headers)
+    return b"HTTP/1.1 400 Bad Request\r\n" + fields + b"\r\n" + document.body
 
 
 @attrs.define(eq=False)
@@ -132,5 +131,5 @@ async def shake_hands(
     try:
         await stream.begin()
     except trio.BrokenResourceError as error:
-        return _REFUSAL if getattr(error.__cause__, "reason", "") in _SPOKEN else b""
+        return _plain_refusal() if getattr(error.__cause__, "reason", "") in _SPOKEN else b""
     return stream
