@@ -84,6 +84,15 @@ async def test_the_second_header_has_its_own_time(site, autojump_clock):
     assert seconds == LIMITS.header_timeout
 
 
+@pytest.mark.parametrize("first", [GET, GET.replace(b"GET", b"POST")])
+async def test_a_header_that_begins_together_with_another_request_has_the_same_time(site, first, autojump_clock):
+    stream, _ = site.connect()
+    await stream.send_all(first + GET[:5])
+    _, seconds = await seconds_until_closed(stream)
+    assert seconds == LIMITS.header_timeout
+    assert site.edge.traffic.limited == {"header_timeout": 1}
+
+
 async def test_a_slow_body_is_a_408(site, autojump_clock):
     stream, _ = site.connect()
     await stream.send_all(b"POST /health HTTP/1.1" + HOST + b"Content-Length: 1000\r\n\r\n")

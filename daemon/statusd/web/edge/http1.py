@@ -153,7 +153,6 @@ class Http:
 
     async def feed(self, data: bytes) -> None:
         """Take what the client sent; ``b""``: it will send no more."""
-        self._wire.begun()
         if data:
             self._wire.begun()
         await self._protocol.handle(RawData(data))
@@ -173,6 +172,8 @@ class Http:
         elif isinstance(event, Updated):
             if event.idle:
                 self._wire.idle()
+                if not self.is_between:  # what has come behind the last request begins another one
+                    self._wire.begun()
             else:
                 self._wire.asked()
         elif isinstance(event, Closed):
