@@ -85,7 +85,9 @@ async def test_the_second_header_has_its_own_time(site, autojump_clock):
 
 
 @pytest.mark.parametrize("first", [GET, GET.replace(b"GET", b"POST")])
-async def test_a_header_that_begins_together_with_another_request_has_the_same_time(site, first, autojump_clock):
+async def test_a_header_that_begins_together_with_another_request_has_the_same_time(
+    site, first, autojump_clock
+):
     stream, _ = site.connect()
     await stream.send_all(first + GET[:5])
     _, seconds = await seconds_until_closed(stream)
