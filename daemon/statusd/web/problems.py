@@ -15,7 +15,7 @@ TOO_MANY_CONNECTIONS: Final = "too_many_connections"
 
 _DETAILS: Final[Mapping[int, Mapping[str, str]]] = MappingProxyType(
     {
-        400: {"bad_request": "The request is not valid HTTP/1.1 (RFC 9112)."},
+        400: {"bad_request": "The request is not valid HTTP (RFC 9112, RFC 9113)."},
         401: {
             "unauthorized": "This wants the token of [http] token: send it as Authorization: Bearer <token>, or as the "
             "password of any user."
