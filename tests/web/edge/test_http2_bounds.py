@@ -542,6 +542,22 @@ async def test_a_connection_that_begins_as_the_server_stops_ends(site, autojump_
     assert trio.current_time() < 0.2
 
 
+async def test_a_stream_ends_whole_although_its_window_has_shrunk_below_nothing(site, autojump_clock):
+    client = await dial(site)
+    client.is_acknowledging = False
+    number = await client.ask("/events")
+    while b"data:" not in client.got[number].body:
+        await client.read()
+    shut = struct.pack(">HI", SettingCodes.INITIAL_WINDOW_SIZE, 0)  # RFC 9113, section 6.9.2
+    await client.stream.send_all(frame(4, shut))
+    await wait_all_tasks_blocked()
+    await stop(site)
+    await client.until_closed()
+    assert client.got[number].is_whole  # a frame without data needs no window (section 6.9)
+    await client.ended.wait()
+    assert not site.edge.guard.failures
+
+
 async def test_a_stream_of_which_nothing_is_read_ends_when_the_server_stops(site, autojump_clock):
     client = await dial(site, INITIAL_WINDOW_SIZE=0)
     number = await client.ask("/events")

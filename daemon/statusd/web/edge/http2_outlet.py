@@ -178,12 +178,15 @@ class Outlet:
         if piece.sent.is_set():
             return False
         window = self.parser.local_flow_control_window(piece.number)
-        size = min(window, FRAME, len(piece.rest))
-        if size <= 0 and piece.rest:
+        size = max(0, min(window, FRAME, len(piece.rest)))
+        if not size and piece.rest:
             return False
         chunk, piece.rest = piece.rest[:size], piece.rest[size:]
         is_done = not piece.rest
-        self.parser.send_data(piece.number, bytes(chunk), end_stream=piece.is_end and is_done)
+        if size:
+            self.parser.send_data(piece.number, bytes(chunk), end_stream=piece.is_end and is_done)
+        elif piece.is_end:  # also where the client has shrunk the window below nothing (RFC 9113, section 6.9.2)
+            self.parser.end_stream(piece.number)
         self._out += self.parser.data_to_send()
         self.calm.earn(size)
         if is_done:
