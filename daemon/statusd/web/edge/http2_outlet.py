@@ -185,7 +185,7 @@ class Outlet:
         is_done = not piece.rest
         if size:
             self.parser.send_data(piece.number, bytes(chunk), end_stream=piece.is_end and is_done)
-        elif piece.is_end:  # also where the client has shrunk the window below nothing (RFC 9113, section 6.9.2)
+        elif piece.is_end:  # goes out in a window shrunk below nothing, too (RFC 9113, section 6.9.2)
             self.parser.end_stream(piece.number)
         self._out += self.parser.data_to_send()
         self.calm.earn(size)
