@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 import struct
+import tracemalloc
 
 import attrs
 import pytest
@@ -18,7 +19,19 @@ from statusd.web.edge.front import Front
 from statusd.web.edge.limits import Limits
 from statusd.web.edge.listener import BATCH, serve
 from statusd.web.edge.sockets import Listener, open_listeners
-from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, edge_of, parse, read_all, read_until, service
+from tests.web.client import (
+    CLOSE,
+    CONTEXT,
+    END,
+    HOST,
+    BigView,
+    Web,
+    edge_of,
+    parse,
+    read_all,
+    read_until,
+    service,
+)
 
 GET = b"GET /health HTTP/1.1" + END
 STATE = b"GET /state HTTP/1.1" + END
@@ -258,9 +271,9 @@ class Loopback:
     address: tuple[str, int]
 
     @classmethod
-    async def run(cls, nursery, **limits):
+    async def run(cls, nursery, *, size=8 << 20, **limits):
         listeners = open_listeners([Bind(host="127.0.0.1")])
-        served = service(BigView(context=CONTEXT))
+        served = service(BigView(context=CONTEXT, size=size))
         edge = edge_of(served, Limits(**limits))
         edge.front = Front(Answers(served), version=lambda: served.snapshot().version, now=served.now)
         await nursery.start(
@@ -369,6 +382,32 @@ async def test_an_answer_that_the_socket_does_not_take_at_once_is_finished(nurse
         [answer] = parse(await read_all(stream))
         assert answer.body == OK
     assert server.edge.traffic.requests == {("/health", "front", 200): 1}
+
+
+async def test_a_large_answer_is_bounded_although_nothing_comes_after_it(nursery):
+    """The kernel would take it whole, and keep it on a closed socket for as long as the client does not read."""
+    server = await Loopback.run(nursery, size=2_000_000, send_timeout=0.2)
+    async with server.send(b"GET /big HTTP/1.1" + CLOSE):
+        with trio.fail_after(10):
+            while not server.edge.traffic.limited["send_timeout"]:
+                await trio.sleep(0.001)
+
+
+async def test_clients_that_do_not_read_a_large_answer_share_it(nursery, autojump_clock):
+    site, clients = Web.open(nursery, BigView(context=CONTEXT, size=1 << 20)), []
+    assert (await site.ask(BIG))[0].status == 200  # it is rendered
+    tracemalloc.start()
+    try:
+        for request in [BIG, b"GET /big HTTP/1.1" + CLOSE] * 8:
+            stream, _ = site.connect(lockstep_stream_pair())
+            await stream.send_all(request)
+            clients.append(stream)
+        await wait_all_tasks_blocked()
+        assert tracemalloc.get_traced_memory()[0] < 2 << 20
+    finally:
+        tracemalloc.stop()
+    for stream in clients:
+        await stream.aclose()
 
 
 def test_a_client_that_is_gone_before_it_is_accepted_is_no_failure(caplog):

@@ -463,6 +463,7 @@ def test_what_is_remembered_is_what_would_be_answered_right_then(sources, moves)
             assert (remembered is None) is (fresh is None)
             if remembered is not None:
                 assert remembered[0].data == fresh[0].data
+                assert remembered[0].rest == fresh[0].rest
                 assert remembered[0].closing == fresh[0].closing
                 assert remembered[1] == fresh[1]
 
@@ -520,7 +521,9 @@ def test_what_is_not_remembered_for_its_size_is_answered_all_the_same():
     front = daemon.front()
     for target, size in (("/large", LARGEST + 1), ("/huge", 300_000)):
         for _ in range(2):
-            assert front.reply(lines(target=target))[0].data.endswith(b"x" * size)
+            reply, _ = front.reply(lines(target=target))
+            assert reply.data.endswith(b"\r\n\r\n")
+            assert reply.rest == b"x" * size
     assert all(known.reply is None for known in front._known.values())
 
 

@@ -154,9 +154,10 @@ class Connection:
         is_last = closes or self.is_last
         answer = reply.closing if is_last else reply.data
         sent = self._send_now(answer)
-        if sent < len(answer):
+        if sent < len(answer) or reply.rest:
             self.busy()
             await self.send(answer[sent:])
+            await self.send(reply.rest)
         if is_last:
             self._is_heard_out = closes
             self.end()

@@ -55,6 +55,10 @@ class Express:
         reply, closes = found
         if not closes or not (self.admission.has_room_for(peer) or is_probe(reply.asked.path)):
             return data, b""
+        if (
+            reply.rest
+        ):  # the kernel would take it whole, and keep it beyond every bound for whoever does not read
+            return data, b""
         unsent = _sent(accepted, reply.closing)
         reply.count(self.traffic, peer)
         if unsent:

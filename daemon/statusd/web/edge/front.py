@@ -23,7 +23,10 @@ from statusd.web.problems import http_problem, phrase
 REMEMBERED: Final = 512
 """Requests that are remembered, in each of their spellings, and as many answers."""
 LARGEST: Final = 16 * 1024
-"""Bytes of an answer that is remembered; to put a larger one together costs little beside sending it."""
+"""Bytes of an answer that is remembered and sent in one piece.
+
+The body of a larger one is shared by all who ask: each would keep a copy for as long as it does not read.
+"""
 CLOSE: Final = b"Connection: close\r\n\r\n"
 
 
@@ -35,7 +38,8 @@ class Reply:
         asked: what it answers.
         head: status line and fields.
         body: the body; none for HEAD.
-        data: all of it.
+        data: all of it, but for `rest`.
+        rest: a large body.
         counted: (route, status code), as it is counted.
         since: when it was made, in seconds since 1970.
         until: from when on it is another one.
@@ -46,6 +50,7 @@ class Reply:
     head: bytes
     body: bytes
     data: bytes
+    rest: bytes
     counted: tuple[str, int]
     since: float
     until: float
@@ -53,8 +58,8 @@ class Reply:
 
     @property
     def closing(self) -> bytes:
-        """All of it, with the word that no further request is served on this connection."""
-        return self.head + CLOSE + self.body
+        """All of it but for `rest`, with the word that no further request is served on this connection."""
+        return self.head + CLOSE + (b"" if self.rest else self.body)
 
     def count(self, traffic: Traffic, peer: str) -> None:
         """Note in `traffic` that `peer` has got it."""
@@ -165,7 +170,7 @@ class Front:
     def _renewed(self, known: Known, now: float) -> Reply | None:
         answer = self.answers.at_once(known.asked)
         reply = None if answer is None else self._written(known.asked, answer, now)
-        known.reply = reply if reply is not None and len(reply.data) <= LARGEST else None
+        known.reply = reply if reply is not None and not reply.rest else None
         return reply
 
     def _written(self, asked: Asked, answer: Answer, now: float) -> Reply:
@@ -174,11 +179,13 @@ class Front:
         line = f"HTTP/1.1 {answer.status} {phrase(answer.status)}\r\n"
         head = f"{line}{fields}date: {date}\r\n".encode("latin-1")
         body = b"" if asked.method == "HEAD" else answer.body
+        rest = body if len(head) + len(body) > LARGEST else b""
         return Reply(
             asked,
             head,
             body,
-            b"".join((head, b"\r\n", body)),
+            b"".join((head, b"\r\n", b"" if rest else body)),
+            rest,
             (answer.route, answer.status),
             now,
             min(answer.until, math.floor(now) + 1),
