@@ -5,10 +5,12 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trio
+import trustme
 
 from statusd.testing import OmniRT
 from tests.integration.strangers import write_distribution
@@ -246,6 +248,30 @@ ca_file = "{tmp_path}/empty.pem"
     assert f"sources.a.ca_file: {tmp_path}/absent.pem cannot be read" in done.stdout
     assert f"sources.b.ca_file: {tmp_path}/empty.pem holds no certificate" in done.stdout
     assert "starts, with faults around it (2 findings)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("began", "ends", "told"), [(-9, -1, "It expired at "), (1, 9, "It is valid from "), (-1, 1, "")]
+)
+def test_a_certificate_out_of_its_time_is_a_fault_of_the_surroundings(config, tmp_path, began, ends, told):
+    now = datetime.now(UTC)
+    times = {"not_before": now + timedelta(days=began), "not_after": now + timedelta(days=ends)}
+    issued = trustme.CA().issue_cert("localhost", **times)
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    path = config(
+        f"""
+[http]
+bind = ["tls:127.0.0.1:8443"]
+[http.tls]
+certificate = "{tmp_path}/cert.pem"
+key = "{tmp_path}/key.pem"
+"""
+    )
+    done = statusd("check", path)
+    assert (done.returncode, done.stderr) == (1 if told else 0, "")
+    assert (f"http.tls.certificate: {told}" in done.stdout) is bool(told)
+    assert ("starts, with faults around it (1 finding)" in done.stdout) is bool(told)
 
 
 def test_what_a_command_prints_is_not_logged_beside_it(config):

@@ -19,7 +19,7 @@ from statusd.net.tls import client_context
 from statusd.plugin.contracts import Source
 from statusd.redaction import Redactor
 from statusd.values import Url
-from statusd.web.edge.certificates import CertificateError
+from statusd.web.edge.certificates import CERTIFICATE, OUT_OF_TIME, CertificateError
 
 LOOKUP: Final = 5.0
 """Seconds for all host names together, and for a file of certificate authorities."""
@@ -97,7 +97,9 @@ async def _examine(planned: Plan, findings: Findings) -> None:
     findings.faults += [Mistake(path, message) for path, message in configuration.faults]
     known = {path for path, _ in configuration.faults}
     try:
-        load_certificates(configuration.http)
+        certificates = load_certificates(configuration.http)
+        if certificates is not None and (report := certificates.report()).reason in OUT_OF_TIME:
+            findings.faults.append(Mistake(CERTIFICATE, report.message))
     except CertificateError as error:
         if error.path not in known:  # a credential may be there for the unit alone
             findings.faults.append(Mistake(error.path, error.message))

@@ -64,6 +64,14 @@ def test_tls_from_1_2_on_with_forward_secrecy_and_nothing_that_leaks(files):
         assert cipher["protocol"] == "TLSv1.3" or cipher["kea"] == "kx-ecdhe", cipher["name"]
 
 
+def test_a_credential_that_is_not_there_is_for_the_unit_to_hand_over(files):
+    path = "/run/credentials/statusd.service/no-such-certificate"
+    assert refusal(path, files.key) == (
+        "certificate",
+        f"{path} does not exist; hand it over with LoadCredential=",
+    )
+
+
 @pytest.mark.parametrize("name", ["certificate", "key"])
 def test_a_file_that_is_not_there(files, name):
     Path(getattr(files, name)).unlink()
@@ -313,7 +321,7 @@ async def test_a_bad_new_pair_keeps_the_old_one_and_is_said_once(watched, damage
     assert watched.certificates.context is context
     message = watched.certificates.report().message
     assert message.startswith("http.tls.")
-    assert message.endswith(". The one loaded before stays in use.")
+    assert re.search(r"\. The one loaded before stays in use, until \S+Z at most\.$", message)
     assert watched.name == "localhost"
     watched.files.put(issued("mended.example.org"))
     await watched.looks()
@@ -356,7 +364,7 @@ async def test_a_symbolic_link_to_another_file_is_noticed(tmp_path, nursery, at_
     assert watched.name == "v2.example.org"
 
 
-async def test_its_end_is_said_when_it_comes(files, nursery, at_once, autojump_clock):
+async def test_its_end_is_said_when_it_comes(files, nursery, at_once, caplog, autojump_clock):
     files.put(issued(not_before=NOW, not_after=NOW + dt.timedelta(hours=1)))
     began = trio.current_time()
     watched = Watched(files, now=lambda: NOW.timestamp() + trio.current_time() - began)
@@ -367,6 +375,25 @@ async def test_its_end_is_said_when_it_comes(files, nursery, at_once, autojump_c
         "certificate_expires_soon",
         "certificate_expired",
     ]
+    # The tree stays degraded, so its log of transitions has no line for that.
+    [told] = [record for record in caplog.records if record.name == "statusd.web"]
+    assert told.levelname == "WARNING"
+    assert told.getMessage().startswith("daemon/tls: still degraded (certificate_expired): It expired at ")
+
+
+async def test_the_end_of_one_whose_files_cannot_be_used_is_said_with_both_causes(
+    files, nursery, at_once, autojump_clock
+):
+    files.put(issued(not_before=NOW, not_after=NOW + dt.timedelta(hours=1)))
+    began = trio.current_time()
+    watched = Watched(files, now=lambda: NOW.timestamp() + trio.current_time() - began)
+    await nursery.start(watched.certificates.watch, watched.say)
+    (files.directory / "key.pem").unlink()
+    await trio.sleep(4000)
+    assert watched.said == [OK, UNUSABLE, ("degraded", "certificate_expired")]
+    message = watched.certificates.report().message
+    assert message.startswith("It expired at ")
+    assert " What its files hold now cannot be used: http.tls.key: " in message
 
 
 async def test_files_that_hang_keep_nobody_from_stopping(files, monkeypatch):

@@ -39,7 +39,11 @@ CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 BOTH: Final = "http.tls"
 CERTIFICATE: Final = "http.tls.certificate"
+OUT_OF_TIME: Final = frozenset({"certificate_expired", "certificate_not_yet_valid"})
+"""Reasons for which clients refuse it."""
 KEY: Final = "http.tls.key"
+CREDENTIALS: Final = "/run/credentials/"
+"""Where systemd alone puts files (systemd.exec(5))."""
 _PEM_FORM: Final = 'name a file with a line that begins with "-----BEGIN"'
 _LARGEST: Final = 1 << 20
 _ANOTHERS: Final = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
@@ -108,13 +112,15 @@ class Certificates:
             facts["names"] = list(about.names[:NAMES])
             facts["not_after"] = timestamp(about.not_after)
         say = partial(Report.degraded, facts=facts)
+        until = timestamp(about.not_after) if about is not None else ""
+        if about is not None and now >= about.not_after:
+            newer = f" What its files hold now cannot be used: {self._problem}." if self._problem else ""
+            return say("certificate_expired", f"It expired at {until}: renew it, or set the clock.{newer}")
         if self._problem:
-            return say("certificate_unusable", f"{self._problem}. The one loaded before stays in use.")
+            meanwhile = f"stays in use, until {until} at most" if until else "stays in use"
+            return say("certificate_unusable", f"{self._problem}. The one loaded before {meanwhile}.")
         if about is None:
             return Report.ok(facts=facts)
-        until = timestamp(about.not_after)
-        if now >= about.not_after:
-            return say("certificate_expired", f"It expired at {until}: renew it, or set the clock.")
         if now < about.not_before:
             since = timestamp(about.not_before)
             return say("certificate_not_yet_valid", f"It is valid from {since} on: set the clock, or wait.")
@@ -137,6 +143,9 @@ class Certificates:
             report = self.report()
             if report != said:
                 await say(report)
+                if said is not None and said.status is report.status and said.reason != report.reason:
+                    # No transition tells it: that it expires soon was said a week before it does.
+                    log.warning("daemon/tls: still %s (%s): %s", report.status, report.reason, report.message)
                 said = report
             task_status.started()
             task_status = trio.TASK_STATUS_IGNORED
@@ -224,7 +233,11 @@ def _read(option: str, path: str) -> bytes:
                 return file.read(_LARGEST)
         wrong = "is no plain file; name a PEM file"
     except FileNotFoundError:
-        wrong = "does not exist; put it there, or correct the path"
+        is_handed_over = path.startswith(CREDENTIALS)
+        remedy = (
+            "hand it over with LoadCredential=" if is_handed_over else "put it there, or correct the path"
+        )
+        wrong = f"does not exist; {remedy}"
     except PermissionError:
         wrong = (
             "may not be read by statusd; let its user or group read it, or hand it over with LoadCredential="
