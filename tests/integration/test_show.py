@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import trio
 
+import statusd.commands.watch as watching
 from statusd.client import Client, ClientError, Disconnected, TreeChange, TreeMirror, TreeSnapshot, TrioClient
 from tests.integration.inprocess import running
 from tests.stages import configured
@@ -292,6 +293,25 @@ async def test_watch_ends_with_its_reader_also_while_nothing_changes(disk):
             process.stdout.close()
             assert await trio.to_thread.run_sync(process.wait, DEADLINE) == 1
             assert process.stderr.read() == b""
+
+
+def test_watch_ends_quietly_when_the_writer_finds_out_together_with_who_watches_the_pipe(monkeypatch):
+    class Nowhere:
+        def trio_client(self):
+            return None
+
+    async def follow(*_):
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(watching, "_follow", follow)
+    read, write = os.pipe()
+    os.close(read)
+    # The command line ends without a word for that one, and with a traceback for a group of two.
+    with os.fdopen(write, "w") as output, pytest.raises(BrokenPipeError):
+        watching.watch("", Nowhere(), output, {}, as_json=False)
 
 
 async def test_watch_follows_a_daemon_that_starts_again(disk, tmp_path):

@@ -47,6 +47,10 @@ def watch(path: str, where: Where, output: TextIO, environ: Mapping[str, str], *
     except ClientError as error:
         raise where.blamed(error) from None
     except BaseExceptionGroup as group:
+        if (
+            group.split(BrokenPipeError)[1] is None
+        ):  # who writes and who watches the pipe may find out together
+            raise BrokenPipeError from None
         raise _told(only(group), path, where) from None
 
 
