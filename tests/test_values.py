@@ -144,6 +144,14 @@ def test_what_is_no_address_says_what_is_expected(text):
         Bind.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("scheme", "meant"), [("http", '"127.0.0.1:8000"'), ("https", '"tls:127.0.0.1:8443"')]
+)
+def test_a_url_to_listen_on_says_what_is_meant(scheme, meant):
+    with pytest.raises(ValueError, match=f"^is a URL; expected .*, as in {meant}$"):
+        Bind.parse(f"{scheme}://127.0.0.1:80")
+
+
 @given(st.lists(st.text(min_size=4, max_size=20), max_size=4), st.text(), st.text())
 def test_the_redactor_leaves_no_secret(secrets, before, after):
     redact = Redactor(secrets)

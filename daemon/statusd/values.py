@@ -12,6 +12,11 @@ import attrs
 MASK: Final = "***"
 _TLS: Final = "tls:"
 """What stands before an address where TLS is spoken."""
+_URLS: Final = {
+    "http://": 'the address alone, as in "127.0.0.1:8000"',
+    "https://": 'the address with "tls:" before it, as in "tls:127.0.0.1:8443"',
+}
+"""What people write instead of an address, and what they mean."""
 
 
 @attrs.frozen(repr=False)
@@ -171,6 +176,9 @@ class Bind:
         Raises:
             ValueError: with what is expected.
         """
+        for scheme, expected in _URLS.items():
+            if text.startswith(scheme):
+                raise ValueError(f"is a URL; expected {expected}")
         if text.startswith(_TLS):
             return attrs.evolve(cls._parse_plain(text.removeprefix(_TLS)), is_tls=True)
         return cls._parse_plain(text)

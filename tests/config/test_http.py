@@ -114,6 +114,34 @@ def test_no_address_is_in_both_lists_or_twice_in_one(bind, probes):
         ]
 
 
+@pytest.mark.parametrize(
+    ("bind", "probes"),
+    [("127.0.0.1:1", "0.0.0.0:1"), (":1", "tls:192.0.2.1:1"), ("[::1]:1", "[::]:1"), ("[::]:1", "[::1]:1")],
+)
+def test_a_port_of_every_address_is_one_of_each(bind, probes):
+    table = TLS if "tls:" in probes else ""
+    beside = f'"{probes}" cannot be opened beside "{bind}", since one of them is every address of this host; choose another port'
+    assert told(f'bind = ["{bind}"]\nbind_probes = ["{probes}"]\n{table}') == [
+        f"http.bind_probes[0]: {beside}"
+    ]
+    assert told(f'bind = ["{bind}", "{probes}"]\n{table}') == [f"http.bind[1]: {beside}"]
+
+
+@pytest.mark.parametrize(
+    "bind",
+    [
+        '"0.0.0.0:1", "[::]:1"',  # [::] is opened for IPv6 alone
+        '"0.0.0.0:1", "[::1]:1"',
+        '"0.0.0.0:1", "127.0.0.1:2"',
+        '"0.0.0.0:0", "127.0.0.1:0"',
+        '"127.0.0.1:1", "127.0.0.2:1"',
+        '"unix:/a", "fd://3", "0.0.0.0:1"',
+    ],
+)
+def test_other_addresses_go_together(bind):
+    assert told(f"bind = [{bind}]") == []
+
+
 def test_a_port_of_the_systems_choice_may_be_wanted_again_and_again():
     found = http('bind = ["[::1]:0", "[::1]:0"]\nbind_probes = ["[::1]:0"]')
     assert (len(found.bind), len(found.bind_probes)) == (2, 1)
@@ -134,6 +162,8 @@ def test_a_port_of_the_systems_choice_may_be_wanted_again_and_again():
                 'expected "127.0.0.1:8000", "[::1]:8000", "unix:/run/statusd/http.sock" or "fd://3"'
             ),
         ),
+        ("connections_per_peer = 9", "http.connections_per_peer: belongs into [http.limits]; move it there"),
+        ('certificate = "/c"', "http.certificate: belongs into [http.tls]; move it there"),
         ("front_stage = 1", "http.front_stage: expected a boolean, found the integer 1"),
         ('front_stage = "no"', 'http.front_stage: expected a boolean, found the string "no"'),
         ("socket_mode = 660", "http.socket_mode: 660 is out of range; write 0o660"),

@@ -20,12 +20,12 @@ from statusd.config.http_binds import (
 )
 from statusd.config.http_limits import LimitSettings, read_limits
 from statusd.config.http_names import read_hosts, read_origins
-from statusd.config.http_tls import TlsFiles, read_tls
+from statusd.config.http_tls import TlsFiles, TlsKeys, read_tls
 from statusd.config.http_token import read_token
 from statusd.config.interpolate import Expanded
-from statusd.config.schema import structure
+from statusd.config.schema import keys_of, structure
 from statusd.config.tables import inner_table
-from statusd.config.wording import described, quoted
+from statusd.config.wording import below, described, quoted
 from statusd.plugin.options import option
 from statusd.values import Bind, Secret
 
@@ -143,6 +143,7 @@ def read_http(
     token = read_token(table, findings)  # before all else, so that no message shows it
     others = {key: value for key, value in table.items() if key not in _READ_HERE | _TABLES}
     _expect_plain_numbers(others, findings)
+    _expect_inner_keys_inside(others, findings)
     options = structure(HttpKeys, others, "http", findings, also=_TABLES)
     options["hosts"] = read_hosts(table.get("hosts"), findings)
     options["cors_origins"] = read_origins(table.get("cors_origins"), findings)
@@ -191,6 +192,14 @@ def _main(
     if not entries:
         findings.mistake(COMMAND_LINE, _NONE)
     return list_binds(entries, COMMAND_LINE, findings)
+
+
+def _expect_inner_keys_inside(table: dict[str, Any], findings: Findings) -> None:
+    """Take out of `table`, with where they belong, keys of the tables in it."""
+    for inner, keys in (("limits", LimitSettings), ("tls", TlsKeys)):
+        for name in sorted(table.keys() & {key.name for key in keys_of(keys)}):
+            findings.mistake(below("http", name), f"belongs into [http.{inner}]; move it there")
+            del table[name]
 
 
 _NONE: Final = 'names no address; write one such as "127.0.0.1:8000"'

@@ -15,6 +15,9 @@ from statusd.values import Bind
 MAX_ADDRESS: Final = 4096
 """Characters of an address that are looked at; Linux takes 107 for a Unix socket's path (unix(7))."""
 
+_WILDCARD: Final = {False: "0.0.0.0", True: "::"}  # noqa: S104  # recognised, not bound to
+"""Every address of this host, by whether it is one of IPv6."""
+
 
 @attrs.frozen(kw_only=True)
 class Listed:
@@ -35,6 +38,28 @@ class Listed:
         if self.bind.host and not self.bind.port:
             return False
         return any(self.bind.plain == other.bind.plain for other in others)
+
+    def rival(self, others: Iterable[Listed]) -> Listed | None:
+        """Return the one of `others` with which it cannot be opened: the wildcard address has a port on every address."""
+        for other in others:
+            hosts = {self.bind.host, other.bind.host}
+            is_same_port = self.bind.port == other.bind.port != 0
+            if (
+                is_same_port
+                and len(hosts) > 1
+                and any({each, _WILDCARD[":" in each]} == hosts for each in hosts)
+            ):
+                return other
+        return None
+
+    def expect_room(self, others: Iterable[Listed], findings: Findings) -> None:
+        """Want to be opened beside each of `others`."""
+        if rival := self.rival(others):
+            findings.mistake(
+                self.path,
+                f"{quoted(self.text)} cannot be opened beside {quoted(rival.text)}, since one of them is every address "
+                "of this host; choose another port",
+            )
 
 
 def read_binds(value: object, path: str, findings: Findings) -> tuple[Listed, ...]:
@@ -77,6 +102,7 @@ def list_binds(entries: Iterable[object], path: str, findings: Findings) -> tupl
         listed = Listed(bind=bind, path=where, text=entry)
         if listed.is_among(found):
             findings.mistake(where, f"{quoted(entry)} is listed twice; remove one")
+        listed.expect_room(found, findings)
         found.append(listed)
     return tuple(found)
 
@@ -93,6 +119,7 @@ def expect_apart(bind: Sequence[Listed], probes: Iterable[Listed], path: str, fi
     for one in probes:
         if one.is_among(bind):
             findings.mistake(one.path, f"{quoted(one.text)} is listed in {path} too; remove one")
+        one.expect_room(bind, findings)
 
 
 def expect_certificate(listed: Iterable[Listed], findings: Findings) -> None:

@@ -66,7 +66,10 @@ async def test_a_port_that_was_just_closed_can_be_taken_again():
 async def test_a_port_in_use_names_it_and_the_remedy():
     [listener] = open_listeners([LOOPBACK])
     bind = Bind(host="127.0.0.1", port=listener.accepting.socket.getsockname()[1])
-    assert refusal(bind) == f"{bind} is in use; stop the other program or choose another address with --bind"
+    assert (
+        refusal(bind)
+        == f"{bind} is in use; stop the other program or choose another address in [http] or with --bind"
+    )
     await listener.close()
 
 
@@ -80,7 +83,7 @@ async def test_when_one_fails_those_opened_are_closed_and_removed(tmp_path):
 
 def test_a_foreign_address_is_named():
     assert refusal(Bind(host="192.0.2.1", port=80)) == (
-        "192.0.2.1:80 is not an address of this host; choose another address with --bind"
+        "192.0.2.1:80 is not an address of this host; choose another address in [http] or with --bind"
     )
 
 
@@ -161,7 +164,7 @@ def test_a_file_is_never_removed(tmp_path):
     path = tmp_path / "precious"
     path.write_text("data")
     assert refusal(Bind(path=str(path))) == (
-        f"unix:{path} exists and is no socket; remove it or choose another path with --bind"
+        f"unix:{path} exists and is no socket; remove it or choose another path in [http] or with --bind"
     )
     assert path.read_text() == "data"
 

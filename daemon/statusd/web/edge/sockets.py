@@ -141,7 +141,9 @@ def _remove_stale(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise StartError(f"unix:{path} exists and is no socket; remove it or choose another path with --bind")
+        raise StartError(
+            f"unix:{path} exists and is no socket; remove it or choose another path in [http] or with --bind"
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.setblocking(False)
         try:
@@ -172,7 +174,7 @@ def _inherited(fd: int) -> socket.socket:
 
 
 def _in_words(bind: Bind, error: OSError) -> str:
-    other = "choose another address with --bind"
+    other = "choose another address in [http] or with --bind"
     match error.errno:
         case errno.EADDRINUSE:
             return f"{bind} is in use; stop the other program or {other}"
