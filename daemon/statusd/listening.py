@@ -36,7 +36,7 @@ def load_certificates(http: HttpSettings) -> Certificates | None:
 
 
 def listen(http: HttpSettings) -> list[Listener]:
-    """Open every address of ``[http]``, those for the probe endpoints alone last; warn of what is open to all.
+    """Open every address of ``[http]``, those for the probe endpoints alone last; say which, and warn of what is open to all.
 
     Raises:
         StartError: when one cannot be opened; then none is.
@@ -44,6 +44,8 @@ def listen(http: HttpSettings) -> list[Listener]:
     listeners = open_listeners(http.bind, http.bind_probes, mode=http.socket_mode)
     if http.token is None:
         _warn(listeners)
+    if probes := [one.address for one in listeners if one.is_probes_only]:
+        log.info("Only the probe endpoints are served on %s.", ", ".join(probes))
     return listeners
 
 

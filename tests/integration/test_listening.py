@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 import stat
 from functools import partial
@@ -207,6 +208,18 @@ async def test_tls_a_token_or_probe_endpoints_alone_are_no_reason_to_warn(caplog
         f'[http]\nbind = ["unix:{tmp_path}/http.sock"]',
     ):
         assert await warnings(caplog, text, {"T": "t0ken"}) == []
+
+
+async def test_the_log_says_where_probe_endpoints_alone_are_served(caplog):
+    caplog.set_level("INFO")
+    async with running('[http]\nbind = ["127.0.0.1:0"]\nbind_probes = ["[::1]:0"]'):
+        pass
+    told = [
+        record.getMessage() for record in caplog.records if "Only the probe endpoints" in record.getMessage()
+    ]
+    assert [re.sub(r"\d+\.$", "N", line) for line in told] == [
+        "Only the probe endpoints are served on http://[::1]:N"
+    ]
 
 
 async def test_a_token_that_is_not_there_shows_in_the_tree_and_to_nobody_else():
