@@ -370,6 +370,20 @@ async def test_abort_ends_whatever_is_in_flight_at_once(site, autojump_clock):
     assert trio.current_time() == began
 
 
+async def test_the_application_gets_a_body_in_one_message_however_small_its_chunks(nursery, autojump_clock):
+    got = []
+
+    async def app(scope, receive, send):
+        got.append(await receive())
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    chunked = b"POST /health HTTP/1.1" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+    site = Web.open(nursery, app=app)
+    assert await site.ask(chunked + b"1\r\nx\r\n" * 9_000, b"1\r\ny\r\n" * 9_000 + b"0\r\n\r\n")
+    assert got == [{"type": "http.request", "body": b"x" * 9_000 + b"y" * 9_000, "more_body": False}]
+
+
 async def test_a_body_without_an_end_is_refused_as_soon_as_it_is_too_long(nursery, autojump_clock):
     """Some versions of Quart keep it all, and look at it when it is complete."""
     site = Web.open(nursery)

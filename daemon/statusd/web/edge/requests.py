@@ -46,9 +46,18 @@ class Requests:
         """Start the application; return what takes the messages for it; what hypercorn's protocols call."""
         messages, received = trio.open_memory_channel[Message](QUEUE)
         self._nursery.start_soon(self.answer, app, scope, received.receive, send)
+        body, most = bytearray(), self._edge.limits.body_bytes
 
         async def put(message: Message) -> None:
-            if message["type"] == "http.disconnect":
+            if message["type"] == "http.request":
+                if len(body) > most:  # the application knows
+                    return
+                # In one message: to hand on each chunk of a single byte takes more time than to send it.
+                body.extend(message["body"])
+                if message["more_body"] and len(body) <= most:
+                    return
+                message = {**message, "body": bytes(body)}
+            elif message["type"] == "http.disconnect":
                 scope[GONE] = True
                 if STREAMING in scope:  # nobody receives any more
                     scope[STREAMING].cancel()
