@@ -109,7 +109,7 @@ async def test_a_connection_is_gone_when_it_ends(nursery, life):
         with trio.fail_after(10):
             while edge.traffic.accepted < 4 or edge.traffic.connections:
                 await trio.sleep(0.01)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         left = [type(one).__name__ for one in gc.get_objects() if isinstance(one, Connection | Talk)]
     finally:
         gc.enable()
