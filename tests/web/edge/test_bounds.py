@@ -345,6 +345,15 @@ async def test_a_health_check_that_comes_with_its_connection_needs_no_place(nurs
         assert "reserved" not in server.edge.traffic.limited
 
 
+async def test_a_health_check_that_comes_together_with_more_than_there_are_places_is_answered(nursery):
+    server = await Loopback.run(nursery, connections=4, reserved=2)
+    async with contextlib.AsyncExitStack() as clients:
+        for _ in range(6):
+            await clients.enter_async_context(server.send(POST))
+        answer = await server.ask(GET)
+        assert (answer.status, answer.headers["connection"].lower()) == (200, "close")
+
+
 async def test_those_who_come_together_with_their_requests_do_not_end_each_other(nursery):
     server = await Loopback.run(nursery, connections=2 * BATCH, reserved=BATCH)
     async with contextlib.AsyncExitStack() as clients:

@@ -169,6 +169,11 @@ class Admission:
         """Whether a connection of `peer` would get a place at nobody's cost."""
         return not self.main.is_full and not self._is_over(peer)
 
+    @property
+    def has_only_reserve(self) -> bool:
+        """Whether a newcomer gets a place in the reserve at most."""
+        return self.main.is_full and self.main.least() is None
+
     def admit(self, guest: Guest) -> bool:
         """Give `guest` a place, and what it may ask for there.
 

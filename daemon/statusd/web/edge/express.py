@@ -53,7 +53,12 @@ class Express:
         if found is None:
             return data, b""
         reply, closes = found
-        if not closes or not (self.admission.has_room_for(peer) or is_probe(reply.asked.path)):
+        if is_probe(reply.asked.path):
+            # In the reserve it would be the only request, too; and those who come together can take all of that.
+            is_only = closes or self.admission.has_only_reserve
+        else:
+            is_only = closes and self.admission.has_room_for(peer)
+        if not is_only:
             return data, b""
         if (
             reply.rest
@@ -63,7 +68,8 @@ class Express:
         reply.count(self.traffic, peer)
         if unsent:
             return b"", unsent
-        # Without any delay, for a client that says so sends no more (RFC 9112, section 9.6), which could reset it.
+        # Without any delay: a client that says so sends no more, which could reset it (RFC 9112, section 9.6); another one
+        # hardly ever does before it has the answer, and there is no place to wait for it in.
         accepted.close()
         return None
 
