@@ -354,6 +354,22 @@ async def test_a_health_check_that_comes_together_with_more_than_there_are_place
         assert (answer.status, answer.headers["connection"].lower()) == (200, "close")
 
 
+@pytest.mark.parametrize(("spell", "most"), [(0.0, BATCH), (60.0, 5 * BATCH)])
+async def test_accepting_goes_on_for_as_long_as_all_else_has_taken(nursery, monkeypatch, spell, most):
+    """In long passes a few at a time would be too few, and the kernel would send health checks away."""
+    monkeypatch.setattr("statusd.web.edge.listener.SPELL", spell)
+    server = await Loopback.run(nursery)
+    steps, before = [], 0
+    async with contextlib.AsyncExitStack() as clients:
+        for _ in range(5 * BATCH):
+            await clients.enter_async_context(server.send(b""))
+        while before < 5 * BATCH:
+            await trio.lowlevel.checkpoint()
+            steps.append(server.edge.traffic.accepted - before)
+            before = server.edge.traffic.accepted
+    assert max(steps) == most
+
+
 async def test_those_who_come_together_with_their_requests_do_not_end_each_other(nursery):
     server = await Loopback.run(nursery, connections=2 * BATCH, reserved=BATCH)
     async with contextlib.AsyncExitStack() as clients:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -30,7 +32,11 @@ GRACE: Final = 3.0
 """Seconds in which requests in flight may finish when the server stops."""
 
 BATCH: Final = 16
-"""Connections that are accepted in one pass of the event loop, so that others have their turn."""
+"""Connections that are accepted in one pass of the event loop in any case."""
+
+SPELL: Final = 0.01
+"""Seconds in which more of them are, if all else has taken as long since: where passes are long, the kernel's queue would
+fill up, and whom it then sends away comes again after a second."""
 
 _ADDRESSED: Final = frozenset({socket.AF_INET, socket.AF_INET6})
 _OF_ONE: Final = frozenset(
@@ -109,6 +115,7 @@ class _Server:
         """Accept for ever, through every shortage of the host, and without waiting for any connection."""
         accepting = listener.accepting
         express = self._express(listener)
+        rested = 0.0
         with _bare(accepting) as bare:
             while True:
                 try:
@@ -117,7 +124,9 @@ class _Server:
                         self._admit(listener, stream, peer_of(stream))
                     else:
                         await trio.lowlevel.wait_readable(bare)
-                        self._accept_ready(bare, listener, express)
+                        now = time.perf_counter()
+                        self._accept_ready(bare, listener, express, now + min(now - rested, SPELL))
+                        rested = time.perf_counter()
                 except OSError as error:
                     self.edge.guard.note("accept", error)
                     await trio.sleep(PAUSE)
@@ -130,8 +139,12 @@ class _Server:
         admission = self._admissions[listener.is_probes_only]
         return Express(front=front, admission=admission, traffic=self.edge.traffic)
 
-    def _accept_ready(self, bare: socket.socket, listener: Listener, express: Express | None) -> None:
-        for _ in range(BATCH):
+    def _accept_ready(
+        self, bare: socket.socket, listener: Listener, express: Express | None, until: float
+    ) -> None:
+        for number in itertools.count():
+            if number >= BATCH and time.perf_counter() >= until:
+                return
             try:
                 accepted, address = bare.accept()
             except BlockingIOError:

@@ -17,7 +17,7 @@ import trio
 from statusd.errors import StartError
 from statusd.values import Bind
 
-BACKLOG: Final = 1024
+BACKLOG: Final = 4096
 """Connections that the kernel completes while the daemon is busy; it caps this at net.core.somaxconn."""
 
 SOCKET_MODE: Final = 0o666
