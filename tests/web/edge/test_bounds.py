@@ -354,8 +354,8 @@ async def test_a_health_check_that_comes_together_with_more_than_there_are_place
         assert (answer.status, answer.headers["connection"].lower()) == (200, "close")
 
 
-@pytest.mark.parametrize(("spell", "most"), [(0.0, BATCH), (60.0, 5 * BATCH)])
-async def test_accepting_goes_on_for_as_long_as_all_else_has_taken(nursery, monkeypatch, spell, most):
+@pytest.mark.parametrize(("spell", "least", "most"), [(0.0, BATCH, 2 * BATCH), (60.0, 5 * BATCH, 5 * BATCH)])
+async def test_accepting_goes_on_for_as_long_as_all_else_has_taken(nursery, monkeypatch, spell, least, most):
     """In long passes a few at a time would be too few, and the kernel would send health checks away."""
     monkeypatch.setattr("statusd.web.edge.listener.SPELL", spell)
     server = await Loopback.run(nursery)
@@ -367,7 +367,7 @@ async def test_accepting_goes_on_for_as_long_as_all_else_has_taken(nursery, monk
             await trio.lowlevel.checkpoint()
             steps.append(server.edge.traffic.accepted - before)
             before = server.edge.traffic.accepted
-    assert max(steps) == most
+    assert least <= max(steps) <= most  # one pass, or two: trio shuffles tasks
 
 
 async def test_those_who_come_together_with_their_requests_do_not_end_each_other(nursery):

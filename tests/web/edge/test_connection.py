@@ -7,6 +7,7 @@ from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 from statusd.web.app import create_app
 from statusd.web.edge.connection import SLACK
 from statusd.web.edge.limits import Limits
+from statusd.web.edge.shared import Queue
 from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, Web, parse, read_all, service
 
 GET = b"GET /health HTTP/1.1" + END
@@ -368,6 +369,31 @@ async def test_abort_ends_whatever_is_in_flight_at_once(site, autojump_clock):
     connection.abort()
     await site.ended[connection].wait()
     assert trio.current_time() == began
+
+
+@pytest.mark.parametrize(
+    ("refusal", "request_", "status"),
+    [
+        (0, b"GET /health HTTP/1.0\r\n\r\n", 200),
+        (0, b"HEAD /readyz?verbose HTTP/1.1" + HOST + b"TE: trailers\r\n\r\n", 200),
+        (0, b"OPTIONS /status HTTP/1.1" + END, 404),
+        (503, b"GET /metrics HTTP/1.1" + END, 503),
+        (503, b"POST /health HTTP/1.1" + HOST + b"Content-Length: 1\r\n\r\nx", 405),
+    ],
+)
+async def test_health_checks_and_refusals_do_not_wait_behind_other_requests(
+    nursery, autojump_clock, refusal, request_, status
+):
+    """Thousands may wait for their turn to ask the application; and whoever is refused keeps a place of the reserve."""
+    site = Web.open(nursery)
+    stream, connection = site.connect()
+    connection.refusal = refusal
+    async with site.edge._turns[Queue.OTHERS]:
+        await stream.send_all(request_)
+        await stream.send_eof()
+        method = request_.partition(b" ")[0].decode()
+        assert [answer.status for answer in parse(await read_all(stream), method)] == [status]
+        assert trio.current_time() < 1
 
 
 async def test_the_application_gets_a_body_in_one_message_however_small_its_chunks(nursery, autojump_clock):

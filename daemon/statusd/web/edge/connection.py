@@ -110,7 +110,7 @@ class Connection:
         assert edge.certificates is not None
         assert not isinstance(self.stream, TlsStream)
         self.due("handshake_timeout")
-        begun = await shake_hands(self.stream, edge.certificates.context, edge.turn)
+        begun = await shake_hands(self.stream, edge.certificates.context, edge.handshake)
         if isinstance(begun, TlsStream):
             self.stream = begun
             self.is_h2 = begun.protocol == "h2"

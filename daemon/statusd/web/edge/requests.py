@@ -11,7 +11,7 @@ import trio
 from statusd.plugin.contracts import Document
 from statusd.web.access import SECURITY, is_probe
 from statusd.web.answering import RETRY
-from statusd.web.edge.shared import Asgi, Edge
+from statusd.web.edge.shared import Asgi, Edge, Queue
 from statusd.web.edge.traffic import APP, NOWHERE, Exchange
 from statusd.web.edge.wire import ROUTE, STREAM, Asker, Message, Send
 from statusd.web.problems import http_problem
@@ -77,10 +77,11 @@ class Requests:
         """
         answer, began = _Answer(self._wire, scope, send), trio.current_time()
         try:
-            await self._edge.turn()
-            if self._wire.refusal and not is_probe(scope["raw_path"].decode("ascii")):
+            is_for_probe = is_probe(scope["raw_path"].decode("ascii"))
+            if self._wire.refusal and not is_for_probe:  # at once: whoever waits keeps a place of the reserve
                 await answer.say(_no_room(self._wire.refusal))
             else:
+                await self._edge.turn(Queue.PROBES if is_for_probe else Queue.OTHERS)
                 bounded = _bounded(receive, self._edge.limits.body_bytes)
                 await self._edge.guard.run("request", partial(app, scope, bounded, answer.take))
                 if answer.is_stream:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import enum
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
@@ -16,6 +17,17 @@ from statusd.web.edge.traffic import Traffic
 from statusd.web.edge.wire import Send
 
 Asgi: TypeAlias = Callable[[Any, Callable[[], Awaitable[Any]], Send], Awaitable[None]]
+
+
+class Queue(enum.Enum):
+    """Who waits for each other's turns; those in different queues do not."""
+
+    PROBES = enum.auto()
+    """What asks for probe endpoints, as health checks of HTTP/1.0 do."""
+    OTHERS = enum.auto()
+    """Other requests, and their parts."""
+    HANDSHAKES = enum.auto()
+    """TLS that begins."""
 
 
 @attrs.define(eq=False)
@@ -41,12 +53,21 @@ class Edge:
     traffic: Traffic = attrs.field(factory=Traffic)
     certificates: Certificates | None = None
     is_stopping: bool = False
-    _turns: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    _turns: Mapping[Queue, trio.Lock] = attrs.field(
+        factory=lambda: {queue: trio.Lock() for queue in Queue}, init=False
+    )
 
-    async def turn(self) -> None:
-        """Return when it is a request's turn to begin: one a pass of the event loop.
+    async def turn(self, queue: Queue) -> None:
+        """Return when it is somebody's turn to begin: one of each queue in a pass of the event loop.
 
         A thousand that begin in one pass would keep everybody waiting until the last of them has gone its first step.
+
+        Args:
+            queue: where to wait.
         """
-        async with self._turns:
+        async with self._turns[queue]:
             pass
+
+    async def handshake(self) -> None:
+        """Return when it is the turn of a TLS handshake."""
+        await self.turn(Queue.HANDSHAKES)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
+from statusd.web.access import is_probe
 from statusd.web.edge.admission import Stage
 from statusd.web.edge.front import Front
 from statusd.web.edge.http1 import Http
 from statusd.web.edge.http2 import Http2
+from statusd.web.edge.shared import Queue
 from statusd.web.edge.wire import Address, Message, Send
 from statusd.web.patience import Patience
 
 if TYPE_CHECKING:
     from statusd.web.edge.connection import Connection
+
+_PROBE: Final = re.compile(rb"[A-Z]+ (/[!->@-~]*)[^\r\n]*\r\n(?:[^\r\n]+\r\n){0,30}\r\n")
 
 
 class Talk:
@@ -147,9 +152,9 @@ class Talk:
     async def _read(self, http: Http | Http2, data: bytes, front: Front | None) -> None:
         connection = self._connection
         while True:
-            await (
-                connection.edge.turn()
-            )  # many that drip at the same time must not keep the front stage waiting
+            # Many that drip at the same time must not keep the front stage waiting. Who is to leave soon does not wait.
+            if data and not connection.refusal:
+                await connection.edge.turn(_queue_for(data))
             await http.feed(data)
             if not data:
                 await self._finish_half_closed()
@@ -174,6 +179,12 @@ class Talk:
             if connection.is_stream:  # which has no end to wait for
                 connection.abort()
             await self._answered.wait()
+
+
+def _queue_for(data: bytes) -> Queue:
+    """Return where what has come waits to be understood: the whole header of a request for a probe endpoint apart."""
+    match = _PROBE.fullmatch(data)
+    return Queue.PROBES if match and is_probe(match[1].decode()) else Queue.OTHERS
 
 
 def _address(stream: object, which: str) -> Address:
