@@ -2,17 +2,22 @@
 
 import gc
 import socket
+import ssl
 import struct
+from contextlib import suppress
 
 import pytest
 import trio
 
 from statusd.values import Bind
+from statusd.web.edge.certificates import Certificates
 from statusd.web.edge.connection import Connection
 from statusd.web.edge.listener import serve
 from statusd.web.edge.sockets import open_listeners
 from statusd.web.edge.talk import Talk
 from tests.web.client import CLOSE, END, edge_of, service
+from tests.web.edge.certificates import NAME, Files, trusting
+from tests.web.edge.h2client import PREFACE, SETTINGS, headers
 
 RESET = struct.pack("ii", 1, 0)
 """Closing then resets the connection: SO_LINGER of socket(7)."""
@@ -69,6 +74,47 @@ async def closed_while_waiting(stream):
     await stream.aclose()
 
 
+async def encrypted(stream, *protocols):
+    tls = trio.SSLStream(stream, trusting(*protocols), server_hostname=NAME, https_compatible=True)
+    await tls.do_handshake()
+    return tls
+
+
+async def answered_over_tls(stream):
+    await answered(await encrypted(stream))
+
+
+async def kept_over_tls(stream):
+    tls = await encrypted(stream)
+    await tls.send_all(b"GET /health HTTP/1.1" + END)
+    await tls.receive_some(1)
+    await tls.aclose()
+
+
+async def closed_in_http_2(stream):
+    tls = await encrypted(stream, "h2")
+    await tls.send_all(PREFACE + SETTINGS + headers())
+    await tls.receive_some(1)
+    await tls.aclose()
+
+
+async def half_a_handshake(stream):
+    ours, theirs = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        trusting().wrap_bio(theirs, ours, server_hostname=NAME).do_handshake()
+    await stream.send_all(ours.read())
+    await stream.receive_some(1)
+    await stream.aclose()
+
+
+async def a_handshake_of_nonsense(stream):
+    await stream.send_all(b"\x16\x03\x01\x00\x05hello")
+
+
+async def no_handshake(stream):
+    await stream.send_all(b"GET /health HTTP/1.1" + END)
+
+
 @pytest.mark.parametrize(
     "life",
     [
@@ -85,9 +131,33 @@ async def closed_while_waiting(stream):
     ],
 )
 async def test_a_connection_is_gone_when_it_ends(nursery, life):
-    listeners = open_listeners([Bind(host="127.0.0.1")])
+    await hold_gone(nursery, life, edge_of(service()))
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        answered_over_tls,
+        kept_over_tls,
+        closed_in_http_2,
+        half_a_handshake,
+        a_handshake_of_nonsense,
+        no_handshake,
+    ],
+)
+async def test_a_connection_with_tls_is_gone_when_it_ends(nursery, life, tmp_path):
+    files, edge = Files.write(tmp_path), edge_of(service())
+    edge.certificates = Certificates(files.certificate, files.key)
+    await hold_gone(nursery, life, edge, is_tls=True)
+
+
+def is_ours(one):
+    return isinstance(one, Connection | Talk) or (isinstance(one, ssl.SSLObject) and one.server_side)
+
+
+async def hold_gone(nursery, life, edge, *, is_tls=False):
+    listeners = open_listeners([Bind(host="127.0.0.1", is_tls=is_tls)])
     address = listeners[0].accepting.socket.getsockname()
-    edge = edge_of(service())
     await nursery.start(
         lambda task_status: serve(edge, listeners, stop=trio.Event(), task_status=task_status)
     )
@@ -110,7 +180,7 @@ async def test_a_connection_is_gone_when_it_ends(nursery, life):
             while edge.traffic.accepted < 4 or edge.traffic.connections:
                 await trio.sleep(0.01)
         await trio.lowlevel.checkpoint()
-        left = [type(one).__name__ for one in gc.get_objects() if isinstance(one, Connection | Talk)]
+        left = [type(one).__name__ for one in gc.get_objects() if is_ours(one)]
     finally:
         gc.enable()
     assert left == []

@@ -101,7 +101,18 @@ class TlsStream(trio.abc.Stream):
 
     async def aclose(self) -> None:
         """Close, without a farewell, and without waiting for anything."""
-        await self._tls.aclose()
+        try:
+            await self._tls.aclose()
+        finally:
+            self.forget()
+
+    def forget(self) -> None:
+        """Let go of all that refers back; nothing can be sent or received any more.
+
+        Trio's stream would keep itself, and 40 KB of OpenSSL's, until a garbage collection: a flood of handshakes could
+        fill the memory before that.
+        """
+        vars(self._tls).clear()
 
     async def leave(self) -> trio.abc.HalfCloseableStream:
         """Send the end of the encrypted stream, and return what is below once the client has said its own.
@@ -110,6 +121,7 @@ class TlsStream(trio.abc.Stream):
         """
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self._tls.unwrap()
+        self.forget()
         return self.transport
 
 
@@ -127,9 +139,13 @@ async def shake_hands(
     if isinstance(transport, trio.SocketStream):
         await trio.lowlevel.wait_readable(transport.socket)
         await turn()
-    stream = TlsStream(transport, context)
+    stream, is_begun = TlsStream(transport, context), False
     try:
         await stream.begin()
+        is_begun = True
     except trio.BrokenResourceError as error:
         return _plain_refusal() if getattr(error.__cause__, "reason", "") in _SPOKEN else b""
+    finally:
+        if not is_begun:
+            stream.forget()
     return stream
