@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from statusd.values import Bind
 from statusd.web.edge.certificates import Certificates
@@ -15,7 +16,7 @@ from statusd.web.edge.connection import Connection
 from statusd.web.edge.listener import serve
 from statusd.web.edge.sockets import open_listeners
 from statusd.web.edge.talk import Talk
-from tests.web.client import CLOSE, END, edge_of, service
+from tests.web.client import CLOSE, CONTEXT, END, BigView, edge_of, service
 from tests.web.edge.certificates import NAME, Files, trusting
 from tests.web.edge.h2client import PREFACE, SETTINGS, headers
 
@@ -63,6 +64,20 @@ async def reset_while_listening(stream):
     await stream.aclose()
 
 
+async def reset_while_it_is_answered(stream):
+    await stream.send_all(b"GET /big HTTP/1.1" + END)
+    await stream.receive_some(1)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    await stream.aclose()
+
+
+async def reset_after_the_answer(stream):
+    await stream.send_all(b"GET /metrics HTTP/1.0\r\n\r\n")
+    await stream.receive_some(1)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    await stream.aclose()
+
+
 async def closed_while_listening(stream):
     await stream.send_all(b"GET /events HTTP/1.1" + END)
     await stream.receive_some(1)
@@ -89,6 +104,14 @@ async def kept_over_tls(stream):
     await tls.send_all(b"GET /health HTTP/1.1" + END)
     await tls.receive_some(1)
     await tls.aclose()
+
+
+async def reset_over_tls(stream):
+    tls = await encrypted(stream)
+    await tls.send_all(b"GET /big HTTP/1.1" + END)
+    await tls.receive_some(1)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    await stream.aclose()
 
 
 async def closed_in_http_2(stream):
@@ -125,13 +148,15 @@ async def no_handshake(stream):
         malformed,
         half_a_request,
         reset,
+        reset_while_it_is_answered,
+        reset_after_the_answer,
         reset_while_listening,
         closed_while_listening,
         closed_while_waiting,
     ],
 )
 async def test_a_connection_is_gone_when_it_ends(nursery, life):
-    await hold_gone(nursery, life, edge_of(service()))
+    await hold_gone(nursery, life, edge_of(service(BigView(context=CONTEXT))))
 
 
 @pytest.mark.parametrize(
@@ -139,6 +164,7 @@ async def test_a_connection_is_gone_when_it_ends(nursery, life):
     [
         answered_over_tls,
         kept_over_tls,
+        reset_over_tls,
         closed_in_http_2,
         half_a_handshake,
         a_handshake_of_nonsense,
@@ -146,7 +172,7 @@ async def test_a_connection_is_gone_when_it_ends(nursery, life):
     ],
 )
 async def test_a_connection_with_tls_is_gone_when_it_ends(nursery, life, tmp_path):
-    files, edge = Files.write(tmp_path), edge_of(service())
+    files, edge = Files.write(tmp_path), edge_of(service(BigView(context=CONTEXT)))
     edge.certificates = Certificates(files.certificate, files.key)
     await hold_gone(nursery, life, edge, is_tls=True)
 
@@ -179,7 +205,7 @@ async def hold_gone(nursery, life, edge, *, is_tls=False):
         with trio.fail_after(10):
             while edge.traffic.accepted < 4 or edge.traffic.connections:
                 await trio.sleep(0.01)
-        await trio.lowlevel.checkpoint()
+        await wait_all_tasks_blocked()
         left = [type(one).__name__ for one in gc.get_objects() if is_ours(one)]
     finally:
         gc.enable()

@@ -73,9 +73,7 @@ class Connection:
     _file: int | None = attrs.field(default=None, init=False)  # of a plain socket
     _requests: int = attrs.field(default=0, init=False)
     _is_begun: bool = attrs.field(default=True, init=False)  # the first request's time runs from the start
-    _is_heard_out: bool = attrs.field(
-        default=False, init=False
-    )  # whether the client has said that it sends no more
+    _is_heard_out: bool = attrs.field(default=False, init=False)  # whether the client sends no more
 
     @property
     def is_last(self) -> bool:
@@ -222,8 +220,11 @@ class Connection:
             self.room.move(self, Stage.STALLED)
         with trio.move_on_after(math.inf if is_stream else self.edge.limits.send_timeout) as scope:
             try:
-                await self.stream.send_all(piece)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                if self._file is not None:
+                    await plain.write_all(self._file, piece)
+                else:
+                    await self.stream.send_all(piece)
+            except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                 self.is_broken = True
         if scope.cancelled_caught:
             self.edge.traffic.limited["send_timeout"] += 1
@@ -295,5 +296,5 @@ class Connection:
             if isinstance(self.stream, TlsStream):
                 self.stream = await self.stream.leave()
             await plain.drain(self.stream)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from statusd.plugin.contracts import problem
+from statusd.web.edge import plain
 from statusd.web.edge.requests import headers_of
 
 PIECE: Final = 8 * 1024
@@ -36,10 +37,22 @@ class _Sips(trio.abc.Stream):
     transport: trio.abc.HalfCloseableStream
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self.transport.receive_some(max_bytes or PIECE)
+        size = max_bytes or PIECE
+        if not isinstance(self.transport, trio.SocketStream):
+            return await self.transport.receive_some(size)
+        try:
+            return await plain.read(self.transport.socket.fileno(), size)
+        except OSError as error:
+            raise trio.BrokenResourceError("the client is gone") from error
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self.transport.send_all(data)
+        if not isinstance(self.transport, trio.SocketStream):
+            await self.transport.send_all(data)
+            return
+        try:
+            await plain.write_all(self.transport.socket.fileno(), memoryview(data))
+        except OSError as error:
+            raise trio.BrokenResourceError("the client is gone") from error
 
     async def wait_send_all_might_not_block(self) -> None:
         await self.transport.wait_send_all_might_not_block()
