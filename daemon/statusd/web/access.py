@@ -131,8 +131,13 @@ def is_below(path: str, patterns: tuple[str, ...]) -> bool:
 
 
 def is_probe(path: str) -> bool:
-    """Whether the raw `path` is a probe endpoint's."""
-    return is_below(path, PROBES) or is_below(canonical(path), PROBES)
+    """Whether the raw `path` is a probe endpoint's, however it is spelled; asked often, so long ones are not read whole."""
+    if is_below(path, PROBES):
+        return True
+    if "%" not in path:  # all of them are spelled in letters, and those in one way only
+        return False
+    parts = path.split("/", 3)
+    return is_below(canonical("/".join(parts[:3])) + "/" * (len(parts) > 3), PROBES)
 
 
 def _is_address(name: str) -> bool:

@@ -21,7 +21,8 @@ from statusd.web.patience import Patience
 if TYPE_CHECKING:
     from statusd.web.edge.connection import Connection
 
-_PROBE: Final = re.compile(rb"[A-Z]+ (/[!->@-~]*)[^\r\n]*\r\n(?:[^\r\n]+\r\n){0,30}\r\n")
+# No part of it can begin where another may end: a search that goes back would take quadratic time.
+_PROBE: Final = re.compile(rb"[A-Z]+ (/[!->@-~]*)(?:\?[!-~]*)? HTTP/1\.[01]\r\n(?:[^\r\n]+\r\n){0,30}\r\n")
 
 
 class Talk:
