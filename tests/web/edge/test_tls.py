@@ -21,6 +21,7 @@ from statusd.web.edge.guard import Guard
 from statusd.web.edge.limits import Limits
 from statusd.web.edge.listener import serve
 from statusd.web.edge.plain import LINGER
+from statusd.web.edge.shared import Queue
 from statusd.web.edge.sockets import open_listeners
 from statusd.web.edge.tls import TlsStream
 from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, edge_of, parse, read_all, read_until, service
@@ -242,6 +243,13 @@ async def test_many_handshakes_at_once_take_turns(nursery, files, monkeypatch):
             counting.cancel_scope.cancel()
     most = max(Counter(begun.values()).values())
     assert most <= 2
+
+
+async def test_handshakes_for_probe_endpoints_do_not_wait_behind_others(running):
+    async with running.edge._turns[Queue.HANDSHAKES]:
+        with trio.fail_after(MOMENT):
+            [answer] = await running.ask(b"GET /health HTTP/1.1" + CLOSE, which=2)
+    assert answer.body == OK
 
 
 # HTTP/2

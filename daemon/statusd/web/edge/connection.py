@@ -12,7 +12,7 @@ from statusd.web.access import is_probe
 from statusd.web.edge import plain
 from statusd.web.edge.admission import Room, Stage
 from statusd.web.edge.front import Front
-from statusd.web.edge.shared import Edge
+from statusd.web.edge.shared import Edge, Queue
 from statusd.web.edge.talk import Talk
 from statusd.web.edge.tls import TlsStream, shake_hands
 
@@ -108,7 +108,8 @@ class Connection:
         assert edge.certificates is not None
         assert not isinstance(self.stream, TlsStream)
         self.due("handshake_timeout")
-        begun = await shake_hands(self.stream, edge.certificates.context, edge.handshake)
+        queue = Queue.PROBES_HANDSHAKES if self.is_probes_only else Queue.HANDSHAKES
+        begun = await shake_hands(self.stream, edge.certificates.context, lambda: edge.turn(queue))
         if isinstance(begun, TlsStream):
             self.stream = begun
             self.is_h2 = begun.protocol == "h2"

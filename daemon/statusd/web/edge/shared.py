@@ -28,6 +28,8 @@ class Queue(enum.Enum):
     """Other requests, and their parts."""
     HANDSHAKES = enum.auto()
     """TLS that begins."""
+    PROBES_HANDSHAKES = enum.auto()
+    """TLS that begins behind listeners for probe endpoints alone."""
 
 
 @attrs.define(eq=False)
@@ -67,7 +69,3 @@ class Edge:
         """
         async with self._turns[queue]:
             pass
-
-    async def handshake(self) -> None:
-        """Return when it is the turn of a TLS handshake."""
-        await self.turn(Queue.HANDSHAKES)
