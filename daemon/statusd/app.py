@@ -84,7 +84,9 @@ async def _run_edge(
         task_status.started([socket.address for socket in sockets if not socket.is_probes_only])
         await stop.wait()
         sources.cancel_scope.cancel()
-        daemon.edge.is_stopping = True  # before anybody who waits is answered, and told that it is the last answer
+        daemon.edge.is_stopping = (
+            True  # before anybody who waits is answered, and told that it is the last answer
+        )
         daemon.service.feed.close()
         stop_serving.set()  # in here, for a source may refuse to end
     if daemon.edge.traffic.log is not None:
