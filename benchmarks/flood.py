@@ -100,7 +100,7 @@ class Client:
             if time.monotonic() > due + PATIENCE:
                 self.failed.append(f"gave up, {PATIENCE:g} s late")
                 return
-            time.sleep(max(0.0, due - time.monotonic()))
+            time.sleep(max(0.0, due - time.monotonic()))  # the pace of the quiet client
             kind = "new" if number % 2 else "kept"
             try:
                 self._ask(kind)
@@ -194,7 +194,7 @@ def settle(daemon: subprocess.Popen[bytes], idle: int) -> float:
         SystemExit: when the daemon is dead, or keeps connections for more than `PATIENCE` seconds.
     """
     began = time.monotonic()
-    time.sleep(SETTLE)
+    time.sleep(SETTLE)  # the crowd's connections end by their deadlines
     while daemon.poll() is None:
         seconds, left = time.monotonic() - began, _descriptors(daemon) - idle
         if left <= SPARE:
@@ -203,7 +203,7 @@ def settle(daemon: subprocess.Popen[bytes], idle: int) -> float:
             raise SystemExit(
                 f"{left} connections are still open in the daemon {seconds:.0f} s after the flood."
             )
-        time.sleep(0.5)
+        time.sleep(0.5)  # between two looks, with a deadline
     raise SystemExit(f"The daemon is dead, exit code {daemon.returncode}.")
 
 
@@ -250,7 +250,7 @@ def main() -> int:
         if not listens(daemon, port):
             raise SystemExit("statusd did not start.")
         allow_descriptors(DESCRIPTORS * 2)
-        time.sleep(REPORTED)
+        time.sleep(REPORTED)  # sources have reported by then
         bars = []
         if options.only != "stop":
             bars += flood(daemon, port, options.seconds, options.rate, client_core)
@@ -258,7 +258,7 @@ def main() -> int:
             assert upstreams.stdin is not None
             upstreams.stdin.write(b"hung\n")
             upstreams.stdin.flush()
-            time.sleep(stopping.SETTLE)
+            time.sleep(stopping.SETTLE)  # hung upstreams change nothing more by then
             bars += stop(daemon, port)
     return verdict(bars)
 

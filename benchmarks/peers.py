@@ -93,7 +93,7 @@ def field(server_core: int, load_core: int) -> Iterator[Field]:
             port = free_port()
             excuse = "" if name == STATUSD else "this statusd does not start with [http] front_stage = false"
             add(name, statusd(directory / f"{len(keys)}.toml", port, keys), port, excuse)
-        time.sleep(REPORTED)
+        time.sleep(REPORTED)  # sources have reported by then
         bodies = {path: fetched(servers[0].port, path) for path in ENDPOINTS}
         documents = directory / "documents.json"
         documents.write_text(json.dumps(bodies), encoding="utf-8")

@@ -120,7 +120,7 @@ def listens(process: subprocess.Popen[bytes], port: int) -> bool:
         with socket.socket() as attempt:
             if attempt.connect_ex((HOST, port)) == 0:
                 return True
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks, with a deadline
     return False
 
 

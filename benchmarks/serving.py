@@ -129,10 +129,10 @@ def measure_streams(running: Field, rounds: int, seconds: int) -> list[Bar]:
         without = apply(load, "/health", server.port, seconds)
         before = before or resident(server.pid)  # memory of streams that were closed is used again
         with idle_streams(server.port, STREAMS):
-            time.sleep(SETTLE)
+            time.sleep(SETTLE)  # the streams have all there is by then
             most = max(most, resident(server.pid))
             beside = apply(load, "/health", server.port, seconds)
-        time.sleep(SETTLE)
+        time.sleep(SETTLE)  # they have ended by then
         p99s.append((without.p99, beside.p99))
     each = (most - before) / STREAMS / 1024
     slower = [beside / without for without, beside in p99s]

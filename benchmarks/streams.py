@@ -69,7 +69,7 @@ def idle_streams(port: int, count: int) -> Iterator[None]:
         try:
             deadline = time.monotonic() + BEGIN
             while reader.begun + reader.lost < count and time.monotonic() < deadline:
-                time.sleep(0.05)
+                time.sleep(0.05)  # between two looks, with a deadline
             refused = count - reader.begun
             if not refused:
                 yield
