@@ -15,12 +15,13 @@ from statusd.plugin.options import HELP, INTERNAL
 
 ROOT = Path(__file__).parents[1]
 DAEMON = ROOT / "daemon" / "statusd"
-BOTTOM = {"errors", "values", "oserrors", "wording"}
+BOTTOM = {"errors", "values", "oserrors", "wording", "files"}
 MAY_IMPORT = {
     "errors": set(),
     "values": set(),
     "oserrors": set(),
     "wording": set(),
+    "files": set(),
     "redaction": BOTTOM,
     "model": BOTTOM,
     "net": BOTTOM,

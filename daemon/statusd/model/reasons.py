@@ -11,6 +11,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         # without fault
         "ok": "Everything asked for was found.",
         "not_configured": "The source has no address, so nothing is asked.",
+        "drained": "An operator has taken it out of service.",
         "pending": "The first probe has not finished yet.",
         "no_readers": "The inference server answers, and serves no model yet.",
         "loading": "The server answers and is still loading.",

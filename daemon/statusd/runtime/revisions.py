@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import attrs
 
+from statusd.files import read_at_most, write_atomically
 from statusd.model.snapshot import Change
 
 log = logging.getLogger(__name__)
@@ -55,9 +55,7 @@ class RevisionFile:
             return
         self._reserved = revision + RESERVED
         try:
-            temporary = self.path.with_name(f"{self.path.name}.new")
-            temporary.write_text(f"{self._reserved}\n", encoding="ascii")
-            os.replace(temporary, self.path)  # noqa: PTH105  # atomic; Path.replace says the same less plainly
+            write_atomically(self.path, b"%d\n" % self._reserved)
         except OSError as error:
             log.warning(
                 "%s cannot be written (%s): revisions follow the clock alone", self.path, error.strerror
@@ -72,7 +70,7 @@ class RevisionFile:
         if self.path is None:
             return 0
         try:
-            text = self.path.read_bytes()[:32].strip()
+            text = read_at_most(self.path, 32).strip()
         except FileNotFoundError:
             return 0
         except OSError as error:
