@@ -15,9 +15,10 @@ from statusd.plugin.options import HELP, INTERNAL
 
 ROOT = Path(__file__).parents[1]
 DAEMON = ROOT / "daemon" / "statusd"
-BOTTOM = {"errors", "values", "oserrors", "wording", "files"}
+BOTTOM = {"errors", "values", "oserrors", "wording", "events", "files"}
 MAY_IMPORT = {
     "errors": set(),
+    "events": set(),
     "values": set(),
     "oserrors": set(),
     "wording": set(),
