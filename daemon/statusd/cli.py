@@ -7,8 +7,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from statusd import __version__
 from statusd.config.mistakes import ConfigError
@@ -17,11 +17,19 @@ from statusd.errors import StartError
 if TYPE_CHECKING:
     from statusd.commands.where import Where
 
+EXIT_CODES: Final[Mapping[int, str]] = {
+    0: "all is well",
+    1: "a fault",
+    2: "wrong usage",
+    os.EX_CONFIG: "a mistake in the configuration",
+    130: "interrupted",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0, 1 a fault, 2 usage, 78 bad configuration."""
     _print_anything()
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     try:
         code: int = options.command(options)
     except ConfigError as error:
@@ -40,11 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of all commands, from which man page and shell completion are made, too."""
+    codes = "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
     parser = argparse.ArgumentParser(
         prog="statusd",
         description="Status aggregator daemon for hosts that run AI inference services.",
-        epilog="Exit codes: 0; 1 a fault; 2 wrong usage; 78 a mistake in the configuration.",
+        epilog=f"Exit codes: {codes}.",
     )
     parser.add_argument("--version", action="version", version=f"statusd {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
