@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,10 +53,11 @@ def example() -> str:
 
 def plugin_tables() -> str:
     """Return a section for each built-in plugin: its sources' keys, then its views' and sinks'."""
-    return "\n".join(filter(None, map(_section, _builtin())))
+    return "\n".join(filter(None, map(_section, builtin_plugins())))
 
 
-def _builtin() -> Iterable[InstalledPlugin]:
+def builtin_plugins() -> Iterable[InstalledPlugin]:
+    """Yield the plugins that statusd ships, in the order of their names."""
     plugins = load_plugins(()).plugins.values()
     for plugin in sorted(plugins, key=lambda plugin: plugin.name):
         if plugin.distribution != DISTRIBUTION:
@@ -68,39 +70,43 @@ def _builtin() -> Iterable[InstalledPlugin]:
 def _section(plugin: InstalledPlugin) -> str:
     assert plugin.registry is not None  # built-in plugins are always loaded
     parts = [
-        f'### `plugin = "{plugin.name}"`\n\n{_summary(source)}\n\n'
+        f'### `plugin = "{plugin.name}"`\n\n{summary(source)}\n\n'
         f"`interval` is {source.default_interval:g} if not set.\n\n{table(source)}"
         for source in plugin.registry.source_types
     ]
     for kind, types in (("views", plugin.registry.view_types), ("sinks", plugin.registry.sink_types)):
         parts += [
-            f"### `[{kind}.{declared.name}]`\n\n{_summary(declared)}\n\n{table(declared)}"
+            f"### `[{kind}.{declared.name}]`\n\n{summary(declared)}\n\n{table(declared)}"
             for declared in types
         ]
     return "\n".join(parts)
 
 
-def _summary(declared: type) -> str:
+def summary(declared: type) -> str:
+    """Return the first sentence of a class's docstring."""
     return (declared.__doc__ or "").strip().splitlines()[0].replace("``", "`")
 
 
 def table(declared: type) -> str:
     """Return the keys of an attrs class as a Markdown table, its own before those of its base class."""
-    rows = [
-        _row(key)
-        for key in sorted(keys_of(declared), key=lambda key: getattr(key.attribute, "inherited", False))
-    ]
+    rows = [_row(key) for key in sorted_keys(declared)]
     if not rows:
         return "It has no keys.\n"
     return "\n".join(["| key | type | default | |", "|---|---|---|---|", *rows]) + "\n"
 
 
+def sorted_keys(declared: type) -> list[Key]:
+    """Return the keys of an attrs class, its own before those of its base class."""
+    return sorted(keys_of(declared), key=lambda key: getattr(key.attribute, "inherited", False))
+
+
 def _row(key: Key) -> str:
-    cells = (f"`{key.name}`", type_words(key.type).replace(" as a string", ""), _default(key), key.help)
+    cells = (f"`{key.name}`", type_words(key.type).replace(" as a string", ""), default_of(key), key.help)
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _default(key: Key) -> str:
+def default_of(key: Key) -> str:
+    """Return the default of a key as Markdown: "required", TOML as code, or nothing."""
     if key.is_required:
         return "required"
     default: Any = key.attribute.default
@@ -124,14 +130,17 @@ def _toml(value: object) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
+TABLES: Final[Mapping[str, type]] = {
+    "common": CommonKeys,
+    "http": HttpKeys,
+    "http_tls": TlsKeys,
+    "http_limits": LimitSettings,
+    "plugins_table": PluginsSettings,
+    "ready": ReadySettings,
+}
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "example": example,
-    "common": lambda: table(CommonKeys),
-    "http": lambda: table(HttpKeys),
-    "http_tls": lambda: table(TlsKeys),
-    "http_limits": lambda: table(LimitSettings),
-    "plugins_table": lambda: table(PluginsSettings),
-    "ready": lambda: table(ReadySettings),
+    **{name: partial(table, declared) for name, declared in TABLES.items()},
     "plugins": plugin_tables,
 }
 
