@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Final
+from typing import TypeAlias
 
+import attrs
 import trio
 
-from statusd.building import Daemon, Plan, build
-from statusd.listening import about, listen, load_certificates, watch
+from statusd.building import Daemon, build
+from statusd.listening import Doors, about
 from statusd.model.snapshot import Change
+from statusd.planning import Plan
 from statusd.runtime.hub import ChangeListener
-from statusd.runtime.lag import SOURCE_TASK, LagWatch
-from statusd.runtime.schedule import Schedule
-from statusd.runtime.supervisor import Supervisor
-from statusd.runtime.watching import Watcher
-from statusd.web.edge.listener import serve
-from statusd.web.edge.sockets import Listener
+from statusd.runtime.lag import LagWatch
+from statusd.sources import first_chance
+from statusd.turning import Outcome, turn
 
-FIRST_CHANCE: Final = 0.5
-"""Seconds for which the first requests wait in the backlog while sources report for the first time."""
+
+@attrs.frozen
+class Running:
+    """A running daemon, for what runs beside it.
+
+    Attributes:
+        daemon: all of it.
+        doors: where it listens.
+    """
+
+    daemon: Daemon
+    doors: Doors
+
+    async def turn(self, plan: Plan) -> Outcome:
+        """Turn to another plan, one at a time; see `turning.turn`."""
+        return await turn(self.daemon, self.doors, plan)
+
+
+Companion: TypeAlias = Callable[..., Awaitable[object]]
+"""Runs beside the daemon, from before it is ready to its end: takes a `Running`, and ``task_status``."""
 
 
 async def run_daemon(
@@ -29,6 +46,7 @@ async def run_daemon(
     *,
     stop: trio.Event,
     listeners: Sequence[ChangeListener] = (),
+    companions: Sequence[Companion] = (),
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the daemon until `stop` is set; the started value is the addresses where it serves everything.
@@ -40,6 +58,7 @@ async def run_daemon(
         plan: what to run.
         stop: ends it in order.
         listeners: called with the first tree, and after each change of state.
+        companions: started with the daemon, in this order, as `trio.Nursery.start` does.
         task_status: takes the addresses once the daemon is ready.
 
     Raises:
@@ -47,41 +66,48 @@ async def run_daemon(
         ConfigError: when options of a source, view or sink do not go together.
     """
     daemon = build(plan)
+    doors = Doors(daemon.edge, daemon.hub)
     async with AsyncExitStack() as exits:
         exits.push_async_callback(daemon.net.aclose)
-        daemon.edge.certificates = certificates = load_certificates(plan.configuration.http)
-        sockets = listen(plan.configuration.http)
-        for socket in sockets:
-            exits.push_async_callback(socket.close)
+        exits.push_async_callback(doors.aclose)
+        place = doors.prepare(plan.configuration.http)
         async with trio.open_nursery() as core:
+            daemon.nursery = core
             await core.start(daemon.hub.run)
             for listener in listeners:
                 listener(Change(snapshot=daemon.hub.snapshot))
                 daemon.hub.listen(listener)
             await core.start(LagWatch(daemon.hub.inbox()).run)
-            await core.start(daemon.pulse.run)
-            if certificates is not None:
-                await core.start(watch, certificates, daemon.hub.inbox())
-            for sink in daemon.sinks:
+            await core.start(daemon.running.pulse.run)
+            await doors.open(place, core)
+            for sink in daemon.parts.sinks.values():
                 await core.start(sink.run)
-            await _run_edge(daemon, sockets, stop, task_status)
+            await _run_edge(Running(daemon, doors), companions, stop, task_status)
             core.cancel_scope.cancel()
 
 
 async def _run_edge(
-    daemon: Daemon,
-    sockets: Sequence[Listener],
+    running: Running,
+    companions: Sequence[Companion],
     stop: trio.Event,
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
     """Probe and serve until `stop`; no source probes any more while the requests in flight finish."""
-    async with daemon.hub.inbox() as inbox:
-        await inbox.send(about(sockets, daemon.plan.configuration.http))
+    daemon, doors = running.daemon, running.doors
+    http = daemon.plan.configuration.http
+    await daemon.hub.send(about(doors.listeners, http))
     stop_serving = trio.Event()
     async with trio.open_nursery() as edge, trio.open_nursery() as sources:
-        await _start_sources(daemon, sources)
-        await edge.start(partial(serve, daemon.edge, sockets, stop=stop_serving))
-        task_status.started([socket.address for socket in sockets if not socket.is_probes_only])
+        daemon.sources.nursery = sources
+        built = enumerate(daemon.parts.sources)
+        started = daemon.sources.start(built, daemon.hub.inbox(), http.refresh_floor)
+        daemon.sources.adopt(started)
+        await first_chance(started)
+        await daemon.hub.settled()
+        await edge.start(partial(doors.server.run, doors.listeners, stop=stop_serving))
+        for companion in companions:
+            await daemon.nursery.start(companion, running)
+        task_status.started([socket.address for socket in doors.listeners if not socket.is_probes_only])
         await stop.wait()
         sources.cancel_scope.cancel()
         daemon.edge.is_stopping = (
@@ -91,38 +117,3 @@ async def _run_edge(
         stop_serving.set()  # in here, for a source may refuse to end
     if daemon.edge.traffic.log is not None:
         daemon.edge.traffic.log.close()
-
-
-async def _start_sources(daemon: Daemon, nursery: trio.Nursery) -> None:
-    """Start a supervisor a source, and wait a moment for their first reports.
-
-    So a restart does not answer for a moment that every backend is away; a hung one costs the moment, once.
-    """
-    supervisors = [
-        Supervisor(
-            prober=built.prober,
-            schedule=Schedule(
-                interval=built.config.interval,
-                timeout=built.config.timeout,
-                ttl=built.config.ttl,
-                position=position,
-            ),
-            inbox=daemon.hub.inbox(),
-            floor=daemon.plan.configuration.http.refresh_floor,
-            stats=daemon.stats,
-        )
-        for position, built in enumerate(daemon.sources)
-        if built.prober is not None
-    ]
-    daemon.refresher.know(supervisors)
-    for supervisor in supervisors:
-        name = f"{SOURCE_TASK}{supervisor.prober.name}"
-        nursery.start_soon(supervisor.run, name=name)
-        source = supervisor.prober.source
-        if Watcher.can_watch(source):
-            watcher = Watcher(source=source, changed=supervisor.changed, log=supervisor.prober.log)
-            nursery.start_soon(watcher.run, name=name)
-    with trio.move_on_after(FIRST_CHANCE):
-        for supervisor in supervisors:
-            await supervisor.has_reported.wait()
-        await daemon.hub.settled()

@@ -1,93 +1,104 @@
-"""Builds every part of the daemon from a configuration; nothing runs yet."""
+"""Builds every part of the daemon from a plan; nothing runs yet."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from importlib.metadata import EntryPoint
-from typing import Final, TypeVar
+from typing import Final
 
 import attrs
 import trio
 
-from statusd.config.resolve import Configuration, resolve
-from statusd.config.scan import secrets_in
-from statusd.config.settings import Settings, wanted_plugins
 from statusd.model.report import Json, Report
 from statusd.model.stats import Stats
-from statusd.parts import Builder, BuiltSource, Net
-from statusd.plugin.loading import load_plugins
-from statusd.plugin.registry import Catalogue
-from statusd.redaction import Redactor
+from statusd.parts import Builder, BuiltSource, Net, Parts
+from statusd.planning import Plan
 from statusd.runtime.hub import Hub, Statement, Tracked
+from statusd.runtime.plugin_nodes import PluginNodes
 from statusd.runtime.pulse import Pulse
 from statusd.runtime.refreshing import Refresher
 from statusd.runtime.revisions import RevisionFile
-from statusd.runtime.sinks import SinkRunner, log_transitions
-from statusd.serving import Served, build_access, build_common, build_edge, build_service
+from statusd.runtime.sinks import log_transitions
+from statusd.serving import (
+    Running,
+    Served,
+    build_access,
+    build_common,
+    build_documents,
+    build_edge,
+    build_service,
+)
+from statusd.sources import Sources
 from statusd.web.answering import Service
+from statusd.web.documents import Documents
+from statusd.web.edge.common import Common
 from statusd.web.edge.shared import Edge
 
-T = TypeVar("T")
+CONFIG: Final = "daemon/config"
 log = logging.getLogger(__name__)
 
 _OURS: Final = ("http.", "views.", "sinks.", "plugins.enabled[", "plugins.disabled[", "ready.")
 """Where the faults stand that no source and no plugin has a node for."""
 
 
-@attrs.frozen(kw_only=True)
-class Plan:
-    """A configuration held against the installed plugins: all that the daemon is built from.
+@attrs.define(eq=False)
+class ViewFaults:
+    """Shows on the nodes of plugins which of their views fail.
 
     Attributes:
-        configuration: what to run.
-        catalogue: the plugins.
-        environ: the variables, among them the directories that systemd made.
+        hub: has the nodes.
+        plan: says whose each view is.
+        nodes: says what stands on the nodes.
     """
 
-    configuration: Configuration
-    catalogue: Catalogue
-    environ: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    hub: Hub
+    plan: Plan
+    nodes: PluginNodes
+
+    def __call__(self, view: str, path: str, message: str | None, /) -> None:
+        """Take that a view fails, or works again; see `OnViewFailed`."""
+        failure = Report.degraded("view_failed", message) if message is not None else None
+        owner = self.plan.catalogue.view_owners[view]
+        with self.hub.inbox() as inbox, suppress(trio.WouldBlock):  # the log has it too
+            inbox.send_nowait(self.nodes.note(owner, f"view {view} at {path}", failure))
 
 
-def plan(
-    settings: Settings, *, points: Iterable[EntryPoint] | None = None, redactor: Redactor | None = None
-) -> Plan:
-    """Load the plugins that `settings` want, and resolve the configuration against them.
-
-    Args:
-        settings: what the configuration says.
-        points: the entry points to choose plugins from; by default the installed ones.
-        redactor: learns the secrets, before any plugin's code runs.
-
-    Raises:
-        ConfigError: with every mistake in the configuration.
-        StartError: when two plugins claim one name.
-    """
-    if redactor is not None:
-        redactor.learn(secrets_in(settings))
-    catalogue = load_plugins(wanted_plugins(settings), disabled=settings.plugins.disabled, points=points)
-    configuration = resolve(settings, catalogue)
-    if redactor is not None:
-        redactor.learn(configuration.secrets)
-    return Plan(configuration=configuration, catalogue=catalogue, environ=settings.environ)
-
-
-@attrs.frozen(kw_only=True)
+@attrs.define(eq=False, kw_only=True)
 class Daemon:
-    """Every part of the daemon, built and not yet running."""
+    """Every part of the daemon, built and not yet running.
+
+    Attributes:
+        plan: what it was built from; a reload replaces it, as the next five.
+        parts: what plugins brought.
+        documents: those of the views.
+        faults: shows which of them fail.
+        common: bounds and counts.
+        generation: how many configurations there have been.
+        net: the probe clients.
+        running: what there is to serve.
+        sources: those that are probed.
+        service: what is served.
+        edge: what serves it.
+        nursery: where runs what ends with the daemon.
+    """
 
     plan: Plan
+    parts: Parts
+    documents: Documents
+    faults: ViewFaults
+    common: Common
+    generation: int = 1
     net: Net
-    hub: Hub
-    sources: tuple[BuiltSource, ...]
-    sinks: tuple[SinkRunner, ...]
-    stats: Stats
-    pulse: Pulse
-    refresher: Refresher
+    running: Running
+    sources: Sources
     service: Service
     edge: Edge
+    nursery: trio.Nursery = attrs.field(init=False)
+
+    @property
+    def hub(self) -> Hub:
+        """The only owner of the tree."""
+        return self.running.hub
 
 
 def build(plan: Plan) -> Daemon:
@@ -98,66 +109,64 @@ def build(plan: Plan) -> Daemon:
         StartError: when two views claim one path.
     """
     configuration = plan.configuration
-    builder = Builder(configuration, plan.catalogue)
-    sources = tuple(builder.source(config) for config in configuration.sources)
-    views = builder.views()
-    sinks = builder.sinks()
-    builder.expect_no_mistakes()
-    hub = _hub(plan, builder, sources)
-    for sink in sinks:
+    net = Net(tuple(configuration.models))
+    builder = Builder(plan, net)
+    parts = builder.parts()
+    hub = _hub(plan, builder, parts)
+    for sink in parts.sinks.values():
         hub.listen(sink.take)
-
-    def say_view_failed(view: str, path: str, message: str | None) -> None:
-        failure = Report.degraded("view_failed", message) if message is not None else None
-        owner = plan.catalogue.view_owners[view]
-        with hub.inbox() as inbox, suppress(trio.WouldBlock):  # the log has it too
-            inbox.send_nowait(builder.plugin_nodes.note(owner, f"view {view} at {path}", failure))
-
-    stats, pulse, refresher = Stats(), Pulse(hub), Refresher(hub)
+    stats, refresher = Stats(), Refresher(hub)
     hub.listen(stats.take)
+    running = Running(hub=hub, stats=stats, pulse=Pulse(hub), refresher=refresher)
+    faults = ViewFaults(hub, plan, parts.plugin_nodes)
+    documents = build_documents(parts.views, running.snapshot, faults)
     common = build_common(configuration.http)
-    served = Served(
-        views=views,
-        sources=[config.info for config in configuration.sources],
-        models=configuration.models,
-        require=configuration.ready.require,
-        dropped=lambda: {sink.sink.name: sink.dropped for sink in sinks},
-        on_view_failed=say_view_failed,
-        access=build_access(configuration.http),
-        common=common,
-    )
-    service = build_service(served, hub, stats, pulse, refresher)
+    service = build_service(served(plan, parts, documents, common), running)
     return Daemon(
         plan=plan,
-        net=builder.net,
-        hub=hub,
-        sources=sources,
-        sinks=sinks,
-        stats=stats,
-        pulse=pulse,
-        refresher=refresher,
+        parts=parts,
+        documents=documents,
+        faults=faults,
+        common=common,
+        net=net,
+        running=running,
+        sources=Sources(stats, refresher),
         service=service,
         edge=build_edge(service, configuration.http, common),
     )
 
 
-def _hub(plan: Plan, builder: Builder, sources: Iterable[BuiltSource]) -> Hub:
+def served(plan: Plan, parts: Parts, documents: Documents, common: Common) -> Served:
+    """Return what is served, as far as `plan` says."""
     configuration = plan.configuration
-    tracked = [
-        Tracked(
-            info=built.config.info,
-            models=built.config.models,
-            first=built.first,
-            patience=built.patience,
-        )
-        for built in sources
-    ]
-    statements = (_about(configuration), *builder.plugin_nodes.statements())
+    return Served(
+        dropped=lambda: {name: sink.dropped for name, sink in parts.sinks.items()},
+        documents=documents,
+        sources=[config.info for config in configuration.sources],
+        models=configuration.models,
+        require=configuration.ready.require,
+        access=build_access(configuration.http),
+        common=common,
+    )
+
+
+def tracked(built: BuiltSource) -> Tracked:
+    """Return a source as the hub knows it."""
+    return Tracked(
+        info=built.config.info,
+        models=built.config.models,
+        first=built.first,
+        patience=built.patience,
+    )
+
+
+def _hub(plan: Plan, builder: Builder, parts: Parts) -> Hub:
+    configuration = plan.configuration
     revisions = RevisionFile.under_systemd(plan.environ)
     hub = Hub(
-        tracked,
+        [tracked(built) for built in parts.sources],
         configuration.models,
-        statements=statements,
+        statements=(about(plan, 1), *parts.plugin_nodes.statements()),
         rules=configuration.rollup,
         clock=builder.clock,
         first_revision=revisions.first(builder.clock.now()),
@@ -167,12 +176,21 @@ def _hub(plan: Plan, builder: Builder, sources: Iterable[BuiltSource]) -> Hub:
     return hub
 
 
-def _about(configuration: Configuration) -> Statement:
-    """Return what to show about the configuration, with the faults that no source and no plugin shows."""
-    sources = len(configuration.sources)
-    facts: dict[str, Json] = {"origin": configuration.origin, "generation": 1, "sources": sources}
+def about(plan: Plan, generation: int) -> Statement:
+    """Return what to show about the configuration, with the faults that no source and no plugin shows.
+
+    Args:
+        plan: the configuration.
+        generation: how many there have been, with this one.
+    """
+    configuration = plan.configuration
+    facts: dict[str, Json] = {
+        "origin": configuration.origin,
+        "generation": generation,
+        "sources": len(configuration.sources),
+    }
     faults = [f"{path}: {message}" for path, message in configuration.faults if path.startswith(_OURS)]
     for fault in faults:
         log.error("%s", fault)
     report = Report.degraded("config_fault", faults[0], facts=facts) if faults else Report.ok(facts=facts)
-    return Statement(path="daemon/config", report=report)
+    return Statement(path=CONFIG, report=report)

@@ -18,12 +18,12 @@ import msgspec
 import trio
 
 from statusd.app import run_daemon
-from statusd.building import Plan, plan
 from statusd.config.load import read_text
 from statusd.demo_story import STORY, Scene, World, open_world, tell
 from statusd.errors import StartError, only
 from statusd.model.report import Json
 from statusd.model.snapshot import Change
+from statusd.planning import Plan, plan
 from statusd.redaction import Redactor
 from statusd.runtime.sinks import as_line
 from statusd.signals import SIGNALS, stop_on_signal

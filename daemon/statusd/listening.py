@@ -6,13 +6,33 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+import attrs
 import trio
 
 from statusd.config.http import HttpSettings
+from statusd.config.http_tls import TlsFiles
 from statusd.model.report import Json, Report
-from statusd.runtime.hub import Inbox, Statement
+from statusd.runtime.hub import Hub, Inbox, Statement
 from statusd.web.edge.certificates import Certificates
+from statusd.web.edge.listener import serve
+from statusd.web.edge.shared import Edge
 from statusd.web.edge.sockets import Listener, open_listeners
+
+
+class Server:
+    def __init__(self, edge):
+        self.edge = edge
+
+    async def run(self, listeners, *, stop, task_status=trio.TASK_STATUS_IGNORED):
+        await serve(self.edge, listeners, stop=stop, task_status=task_status)
+
+    async def change(self, listeners):
+        pass
+
+
+def reopen(old, binds, probes, *, mode):
+    return open_listeners(binds, probes, mode=mode) if not old else list(old)
+
 
 LISTENER: Final = "daemon/listener"
 TLS: Final = "daemon/tls"
@@ -30,23 +50,13 @@ def load_certificates(http: HttpSettings) -> Certificates | None:
     Raises:
         StartError: when it cannot be used, with the remedy.
     """
-    if http.tls is None or not any(bind.is_tls for bind in (*http.bind, *http.bind_probes)):
-        return None
-    return Certificates(http.tls.certificate, http.tls.key)
+    files = _tls_of(http)
+    return None if files is None else Certificates(files.certificate, files.key)
 
 
-def listen(http: HttpSettings) -> list[Listener]:
-    """Open every address of ``[http]``, those for the probe endpoints alone last; say which, and warn of what is open to all.
-
-    Raises:
-        StartError: when one cannot be opened; then none is.
-    """
-    listeners = open_listeners(http.bind, http.bind_probes, mode=http.socket_mode)
-    if http.token is None:
-        _warn(listeners)
-    if probes := [one.address for one in listeners if one.is_probes_only]:
-        log.info("Only the probe endpoints are served on %s.", ", ".join(probes))
-    return listeners
+def _tls_of(http: HttpSettings) -> TlsFiles | None:
+    """Return the files of the certificate, where an address wants one."""
+    return http.tls if any(bind.is_tls for bind in (*http.bind, *http.bind_probes)) else None
 
 
 def _warn(listeners: Sequence[Listener]) -> None:
@@ -92,3 +102,123 @@ async def watch(
 
     async with inbox:
         await certificates.watch(say, task_status=task_status)
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """Where to listen.
+
+    Attributes:
+        http: what says so.
+        listeners: every address, those for the probe endpoints alone last.
+        certificates: what TLS begins with, or None where no address wants it.
+    """
+
+    http: HttpSettings
+    listeners: Sequence[Listener]
+    certificates: Certificates | None
+
+    @property
+    def silent(self) -> frozenset[str]:
+        """Paths of what has nothing to say in such a place."""
+        return frozenset() if self.certificates is not None else frozenset({TLS})
+
+
+@attrs.define(eq=False)
+class Doors:
+    """Where the daemon listens; that may change while it runs.
+
+    Attributes:
+        edge: what is served.
+        hub: has the nodes about it.
+    """
+
+    edge: Edge
+    hub: Hub
+    server: Server = attrs.field(init=False)
+    place: Place | None = attrs.field(default=None, init=False)
+    _watching: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.server = Server(self.edge)
+
+    def prepare(self, http: HttpSettings) -> Place:
+        """Return the place that the table ``[http]`` wants, its sockets open; nothing of the present one is touched.
+
+        Raises:
+            StartError: when an address cannot be listened on, or its certificate cannot be used; then none is opened.
+        """
+        before = self.place
+        if before is not None and before.certificates is not None and _tls_of(before.http) == _tls_of(http):
+            certificates: Certificates | None = before.certificates  # it loads its files anew by itself
+        else:
+            certificates = load_certificates(http)
+        listeners = reopen(
+            before.listeners if before is not None else (),
+            http.bind,
+            http.bind_probes,
+            mode=http.socket_mode,
+        )
+        place = Place(http=http, listeners=listeners, certificates=certificates)
+        self.place = self.place or place
+        return place
+
+    async def open(self, place: Place, nursery: trio.Nursery) -> None:
+        """Be at `place` from the start, before anything is served there.
+
+        Args:
+            place: the first one.
+            nursery: where its certificate is watched.
+        """
+        self.edge.certificates = place.certificates
+        _say_where(place)
+        if place.certificates is not None:
+            await nursery.start(self._watch, place.certificates)
+
+    async def change(self, place: Place, nursery: trio.Nursery) -> None:
+        """Move to `place`, without losing a connection.
+
+        Args:
+            place: the next one.
+            nursery: where its certificate is watched.
+        """
+        before, self.place = self.place, place
+        is_new = before is None or before.certificates is not place.certificates
+        if place.certificates is not None:
+            self.edge.certificates = place.certificates  # before anybody comes who wants it
+        if before is None or [one.address for one in before.listeners] != [
+            one.address for one in place.listeners
+        ]:
+            _say_where(place)
+        await self.server.change(place.listeners)
+        if is_new:
+            self._watching.cancel()
+            if place.certificates is not None:
+                await nursery.start(self._watch, place.certificates)
+
+    @property
+    def listeners(self) -> Sequence[Listener]:
+        """Every address where it listens."""
+        return self.place.listeners if self.place is not None else ()
+
+    async def aclose(self) -> None:
+        """Stop listening."""
+        for listener in self.listeners:
+            await listener.close()
+
+    async def _watch(
+        self,
+        certificates: Certificates,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with trio.CancelScope() as self._watching:
+            await watch(certificates, self.hub.inbox(), task_status=task_status)
+
+
+def _say_where(place: Place) -> None:
+    """Say which addresses serve the probe endpoints alone, and warn of what is open to all."""
+    if place.http.token is None:
+        _warn(place.listeners)
+    if probes := [one.address for one in place.listeners if one.is_probes_only]:
+        log.info("Only the probe endpoints are served on %s.", ", ".join(probes))

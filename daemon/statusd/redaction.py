@@ -20,13 +20,21 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._known: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
         self.learn(secrets)
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Mask these `secrets`, instead of the ones known before."""
-        known = sorted({value for value in secrets if len(value) >= SHORTEST}, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, known))) if known else None
+        """Mask these `secrets`, too."""
+        self.know([*self._known, *secrets])
+
+    def know(self, secrets: Iterable[str]) -> None:
+        """Mask these `secrets`, and no others."""
+        known = frozenset(value for value in secrets if len(value) >= SHORTEST)
+        if known != self._known:
+            longest_first = sorted(known, key=lambda value: (-len(value), value))
+            self._pattern = re.compile("|".join(map(re.escape, longest_first))) if known else None
+            self._known = known
 
     def __call__(self, text: str) -> str:
         """Return `text` with the secrets masked."""

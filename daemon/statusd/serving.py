@@ -27,7 +27,7 @@ from statusd.web.edge.common import Common
 from statusd.web.edge.front import Front
 from statusd.web.edge.limits import Limits
 from statusd.web.edge.shared import Edge
-from statusd.web.edge.traffic import Traffic
+from statusd.web.edge.traffic import AccessLog, Traffic
 from statusd.web.explain import render_explanation
 from statusd.web.feed import Feed
 from statusd.web.freshness import Freshness
@@ -43,61 +43,89 @@ class Served:
     """What is served, as far as the configuration says.
 
     Attributes:
-        views: in the order in which their plugins were loaded.
+        documents: those of views.
         sources: every configured source, in order.
         models: model id -> names of the sources that can serve it.
         require: paths of the nodes without which the daemon is not ready.
         dropped: returns name of a sink -> transitions that it was too slow for.
-        on_view_failed: told when a view fails, and when it works again.
         access: who may ask for what.
         common: bounds and counts, for the metrics.
     """
 
-    views: Sequence[View]
+    documents: Documents
     sources: Sequence[SourceInfo]
     models: Mapping[str, Sequence[str]]
     require: Sequence[str]
     dropped: Callable[[], Mapping[str, int]]
-    on_view_failed: OnViewFailed
     access: Access
     common: Common
 
 
-def build_service(served: Served, hub: Hub, stats: Stats, pulse: Pulse, refresher: Refresher) -> Service:
-    """Return what the application serves; the feed in it listens to the hub.
+@attrs.define(eq=False, kw_only=True)
+class Running:
+    """What there is to serve, whatever the configuration says.
+
+    Attributes:
+        hub: has the tree.
+        stats: what has been counted of probes and nodes.
+        pulse: whether the hub makes progress.
+        refresher: has sources probed.
+        feed: what revisions changed.
+        started: seconds since 1970.
+    """
+
+    hub: Hub
+    stats: Stats
+    pulse: Pulse
+    refresher: Refresher
+    feed: Feed = attrs.field(init=False)
+    started: float = attrs.field(factory=time.time)
+
+    def __attrs_post_init__(self) -> None:
+        self.feed = Feed(self.snapshot)
+        self.hub.listen(self.feed.take)
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest snapshot."""
+        return self.hub.snapshot
+
+
+def build_documents(
+    views: Sequence[View], snapshot: Callable[[], Snapshot], on_view_failed: OnViewFailed
+) -> Documents:
+    """Return the documents of `views`.
 
     Raises:
         StartError: when two views, or a view and the daemon, claim one path.
     """
+    return Documents(views, snapshot, reserved=RESERVED, on_view_failed=on_view_failed)
 
-    def snapshot() -> Snapshot:
-        return hub.snapshot
 
-    feed = Feed(snapshot)
-    hub.listen(feed.take)
-    documents = Documents(served.views, snapshot, reserved=RESERVED, on_view_failed=served.on_view_failed)
+def build_service(served: Served, running: Running) -> Service:
+    """Return what the application serves."""
+    feed, pulse, documents = running.feed, running.pulse, served.documents
     vitals = Vitals(
         version=__version__,
-        started=time.time(),
+        started=running.started,
         now=time.time,
         streams=lambda: feed.readers,
         dropped=served.dropped,
         lag=lambda: pulse.lag,
     )
-    metrics = Metrics(snapshot=snapshot, stats=stats, vitals=vitals, common=served.common)
+    metrics = Metrics(snapshot=running.snapshot, stats=running.stats, vitals=vitals, common=served.common)
     site = Site(
         documents,
-        _core(served, snapshot, pulse, metrics, openapi=render_openapi(documents.pages.values())),
+        _core(served, running.snapshot, pulse, metrics, openapi=render_openapi(documents.pages.values())),
         sources=served.sources,
         models={segment(model): names for model, names in served.models.items()},
-        snapshot=snapshot,
+        snapshot=running.snapshot,
     )
     freshness = Freshness(
         sources={source.name: source for source in served.sources},
-        snapshot=snapshot,
-        refresh=refresher.refresh,
+        snapshot=running.snapshot,
+        refresh=running.refresher.refresh,
     )
-    return Service(site=site, feed=feed, freshness=freshness, snapshot=snapshot, access=served.access)
+    return Service(site=site, feed=feed, freshness=freshness, snapshot=running.snapshot, access=served.access)
 
 
 def build_access(http: HttpSettings) -> Access:
@@ -105,12 +133,23 @@ def build_access(http: HttpSettings) -> Access:
     return Access(token=http.token, hosts=frozenset(http.hosts), origins=frozenset(http.cors_origins))
 
 
-def build_common(http: HttpSettings) -> Common:
-    """Return bounds and counts, with the access log, as the table ``[http]`` says."""
+def build_common(http: HttpSettings, before: Common | None = None) -> Common:
+    """Return bounds and counts, as the table ``[http]`` says.
+
+    Args:
+        http: the table.
+        before: what goes on counting, if anything does.
+    """
     given = attrs.asdict(http.limits)
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
-    log = SampledLog(http.access_log) if http.access_log else None
-    return Common(limits=limits, traffic=Traffic(log=log))
+    if before is not None:
+        return attrs.evolve(before, limits=limits)
+    return Common(limits=limits, traffic=Traffic(log=build_log(http)))
+
+
+def build_log(http: HttpSettings) -> AccessLog | None:
+    """Return the access log that the table ``[http]`` wants, if it wants one."""
+    return SampledLog(http.access_log) if http.access_log else None
 
 
 def build_edge(service: Service, http: HttpSettings, common: Common) -> Edge:
@@ -141,6 +180,13 @@ def build_edge(service: Service, http: HttpSettings, common: Common) -> Edge:
         probes_front=front(is_probes_only=True),
         traffic=common.traffic,
     )
+
+
+def refit(edge: Edge, service: Service, http: HttpSettings, common: Common) -> None:
+    """Have `edge` serve within other bounds, or with or without the front stage, from now on."""
+    other = build_edge(service, http, common)
+    edge.limits, edge.app = other.limits, other.app
+    edge.front, edge.probes_front = other.front, other.probes_front
 
 
 def _core(

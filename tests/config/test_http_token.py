@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from statusd import Secret
-from statusd.building import plan
 from statusd.commands.check import check
 from statusd.config import read_text, secrets_in
+from statusd.planning import plan
 from statusd.redaction import Redactor
 from tests.integration.inprocess import running
 

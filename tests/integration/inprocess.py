@@ -10,11 +10,11 @@ import trio
 
 from statusd import Url
 from statusd.app import run_daemon
-from statusd.building import plan
 from statusd.config.load import read_text
 from statusd.net.http import HttpClient
 from statusd.net.names import Resolver
 from statusd.net.trace import Trace
+from statusd.planning import plan
 from tests.stages import configured
 
 DEADLINE = 20

@@ -12,10 +12,10 @@ import pytest
 import trio
 
 from statusd.app import run_daemon
-from statusd.building import plan
 from statusd.commands.check import check
 from statusd.config.load import read_text
 from statusd.errors import StartError, only
+from statusd.planning import plan
 from tests.web.client import parse, read_all
 from tests.web.edge.certificates import NAME, Files, issued, trusting
 

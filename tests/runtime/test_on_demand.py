@@ -365,7 +365,7 @@ async def test_changed_in_another_thread_is_refused_each_time_and_named(caplog):
 async def test_what_listening_blocks_in_keeps_no_probe_waiting():
     unused = dict.fromkeys(("clock", "http", "websocket", "tcp", "redis", "run_command"))
     context = SourceContext(
-        name="x", plugin="x", models=(), all_models=(), timeout=2.0, log=SourceLog("x"), **unused
+        name="x", plugin="x", models=(), every_model=lambda: (), timeout=2.0, log=SourceLog("x"), **unused
     )
     is_blocked, release = trio.Event(), threading.Event()
 

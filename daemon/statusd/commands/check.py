@@ -9,13 +9,14 @@ from typing import Any, Final
 import attrs
 import trio
 
-from statusd.building import Plan, build, plan
+from statusd.building import build
 from statusd.config.load import read
 from statusd.config.mistakes import ConfigError, Mistake
 from statusd.errors import ProbeError, StartError
 from statusd.listening import load_certificates
 from statusd.net.names import Resolver
 from statusd.net.tls import client_context
+from statusd.planning import Plan, plan
 from statusd.plugin.contracts import Source
 from statusd.redaction import Redactor
 from statusd.values import Url

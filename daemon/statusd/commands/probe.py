@@ -11,7 +11,6 @@ from typing import Any
 import attrs
 import trio
 
-from statusd.building import Plan, plan
 from statusd.config.load import read
 from statusd.errors import StatusdError
 from statusd.model.merge import own_report
@@ -19,6 +18,7 @@ from statusd.model.report import Json, Report
 from statusd.model.status import Status
 from statusd.net.trace import Step
 from statusd.parts import Builder, BuiltSource
+from statusd.planning import Plan, plan
 from statusd.redaction import Redactor
 from statusd.systemd.journal import escape
 
@@ -103,7 +103,7 @@ async def _probe(name: str, planned: Plan) -> Explained:
         raise NoSuchSourceError(
             f'no source "{name}" is configured; there are: {", ".join(configs) or "none"}'
         )
-    builder = Builder(planned.configuration, planned.catalogue)
+    builder = Builder(planned)
     built = builder.source(configs[name])
     builder.expect_no_mistakes()
     began = time.perf_counter()

@@ -16,11 +16,11 @@ import trio
 
 from statusd import __version__
 from statusd.app import run_daemon
-from statusd.building import Plan, plan
 from statusd.config.load import read
 from statusd.config.mistakes import ConfigError
 from statusd.errors import StartError, only
 from statusd.model.snapshot import Change, Snapshot
+from statusd.planning import Plan, plan
 from statusd.redaction import Redactor
 from statusd.runtime.garbage import collect_for_ever, spare_answers
 from statusd.runtime.lag import source_tasks

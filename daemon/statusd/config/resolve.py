@@ -64,6 +64,11 @@ class SourceConfig:
     fault: tuple[str, str] | None = None
 
     @property
+    def made_of(self) -> object:
+        """All that the source itself is made of; the rest is its pace, and its place in the tree."""
+        return self.plugin, self.timeout, self.models, self.source_type, self.options, self.fault
+
+    @property
     def info(self) -> SourceInfo:
         """The source as views and sinks see it."""
         return SourceInfo(

@@ -8,7 +8,8 @@ from graphlib import TopologicalSorter
 import attrs
 
 from statusd.model.basis import Basis
-from statusd.model.judging import Judgement, Thresholds, judge_reading
+from statusd.model.drains import Drain
+from statusd.model.judging import Judgement, Thresholds, judge_reading, with_models
 from statusd.model.merge import Reading, expired
 from statusd.model.nodes import (
     Candidate,
@@ -22,7 +23,7 @@ from statusd.model.nodes import (
 from statusd.model.report import Report
 from statusd.model.rollup import BEST, WORST
 from statusd.model.status import Status
-from statusd.model.tree import Node, graft, join, segment
+from statusd.model.tree import Node, find, graft, join, segment
 
 WINGS = ("sources", "models", "plugins", "daemon")
 """The branches right below the root."""
@@ -64,6 +65,16 @@ class State:
         """Return the state before any probe."""
         return cls._at_once(origin, Reading(reports=tuple(reports)))
 
+    @classmethod
+    def restored(cls, origin: Origin, reading: Reading) -> State:
+        """Return the state that an earlier process left; thresholds hold over it as over one of our own."""
+        return cls._at_once(origin, attrs.evolve(reading, is_restored=True))
+
+    def moved(self, origin: Origin) -> State:
+        """Return the same state under another configuration of the same source."""
+        judgement = with_models(self.judgement, self.reading, origin.models)
+        return State(origin, self.reading, judgement)
+
     def after(self, reading: Reading) -> State:
         """Return the state with one more reading."""
         before = None if self.reading.observed_at is None else self.judgement
@@ -91,17 +102,23 @@ class Assembly:
         states: of every configured source.
         models: model id -> names of the sources that can serve it, best first.
         rules: of branches that have another than the usual one.
+        drains: what an operator has taken out of service.
 
     Raises:
         ValueError: when sources depend on each other in a circle.
     """
 
     def __init__(
-        self, states: Iterable[State], models: Mapping[str, Sequence[str]], rules: Rules | None = None
+        self,
+        states: Iterable[State],
+        models: Mapping[str, Sequence[str]],
+        rules: Rules | None = None,
+        drains: Iterable[Drain] = (),
     ) -> None:
         self._states = {state.origin.name: state for state in states}
         self._models = models
         self._rules = rules or {}
+        self._drains = {drain.path: drain for drain in drains}
         dependencies = {name: state.origin.depends_on for name, state in self._states.items()}
         self._order = tuple(TopologicalSorter(dependencies).static_order())  # each after those it depends on
         self._failed_parents = self._find_failed_parents()
@@ -109,6 +126,15 @@ class Assembly:
     def state(self, name: str) -> State:
         """Return what the source `name` has come to."""
         return self._states[name]
+
+    def readings(self) -> dict[str, Reading]:
+        """Return the newest reading of each source, by its name."""
+        return {name: state.reading for name, state in self._states.items()}
+
+    def drain(self, drains: Iterable[Drain]) -> None:
+        """Have `drains`, and no others, hold from the next tree on."""
+        self._drains = {drain.path: drain for drain in drains}
+        self._failed_parents = self._find_failed_parents()
 
     def tree(self, statements: Mapping[str, Report]) -> Node:
         """Return the whole tree.
@@ -156,13 +182,13 @@ class Assembly:
             parent = next((blamed[one] for one in state.origin.depends_on if blamed[one]), "")
             parents[name] = parent
             blamed[name] = ""
-            if state.status is not Status.OFF:
+            if state.status is not Status.OFF and join("sources", name) not in self._drains:
                 blamed[name] = parent or (name if state.status is Status.DOWN else "")
         return parents
 
     def _source_node(self, name: str) -> Node:
-        state = self._states[name]
-        return source_node(
+        state, path = self._states[name], join("sources", name)
+        node = source_node(
             name,
             state.reading,
             state.judgement,
@@ -171,26 +197,42 @@ class Assembly:
             parent=self._failed_parents[name],
             rules=self._rules,
         )
+        for drained in self._drains:
+            part = drained.removeprefix(f"{path}/")
+            if part != drained and (found := find(node, part)) is not None:
+                node = graft(node, part, self._in_service(drained, found))
+        return self._in_service(path, node)
 
     def _model_node(self, model: str) -> Node:
+        path = join("models", segment(model))
         candidates = [self._candidate(name, model) for name in self._models[model]]
-        return model_node(candidates, self._rules.get(join("models", segment(model)), BEST))
+        return self._in_service(path, model_node(candidates, self._rules.get(path, BEST)))
+
+    def _in_service(self, path: str, node: Node) -> Node:
+        """Return `node`, or what it is while the place where it stands is drained."""
+        drain = self._drains.get(path)
+        if drain is None:
+            return node
+        report = drain.report()
+        return attrs.evolve(
+            node, status=report.status, reason=report.reason, message=report.message, decided_by=()
+        )
 
     def _candidate(self, name: str, model: str) -> Candidate:
-        state = self._states[name]
+        state, drain = self._states[name], self._drains.get(join("sources", name))
         judged, parent = state.judgement.models[model], self._failed_parents[name]
         return Candidate(
             source=name,
             plugin=state.origin.plugin,
             backend=state.origin.backend,
-            report=standing_report(judged, parent),
+            report=standing_report(judged, parent) if drain is None else drain.report(),
             basis=Basis(newest=judged.newest, tally=judged.tally, parent=parent),
             reading=state.reading,
             counts=state.origin.required,
         )
 
     def _branch(self, path: str, children: Mapping[str, Node]) -> Node:
-        return branch(children, self._rules.get(path, WORST))
+        return self._in_service(path, branch(children, self._rules.get(path, WORST)))
 
     def _root(self, wings: Mapping[str, Node]) -> Node:
         return self._branch("", wings)

@@ -114,6 +114,15 @@ def judge_reading(
     )
 
 
+def with_models(judgement: Judgement, reading: Reading, models: Iterable[str]) -> Judgement:
+    """Return `judgement` about `models` and no others; one that is new to it is as the newest `reading` says."""
+    claims = model_reports(reading.reports, models)
+    new = {model: Judged(report, report, observed_at=reading.observed_at) for model, report in claims.items()}
+    return attrs.evolve(
+        judgement, models={model: judgement.models.get(model, judged) for model, judged in new.items()}
+    )
+
+
 def _judge_each(
     before: Mapping[K, Judged], newest: Mapping[K, Report], thresholds: Thresholds, at: float | None
 ) -> dict[K, Judged]:

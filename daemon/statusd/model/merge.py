@@ -18,11 +18,13 @@ class Reading:
         reports: at most one about the source itself, the others about its parts and models.
         observed_at: when the probe finished, in seconds since 1970, or None when nothing was observed.
         expires_at: when the reading turns stale, in seconds since 1970, or None for never.
+        is_restored: whether an earlier process observed it.
     """
 
     reports: tuple[Report, ...]
     observed_at: float | None = None
     expires_at: float | None = None
+    is_restored: bool = False
 
 
 def own_report(reports: Sequence[Report]) -> Report:

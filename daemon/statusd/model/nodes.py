@@ -50,6 +50,7 @@ def branch(children: Mapping[str, Node], rule: Rule = WORST) -> Node:
         decided_by=decided_by,
         observed_at=min(observed, default=None),
         expires_at=min(expiring, default=None),
+        is_restored=any(node.is_restored for node in children.values()),
     )
 
 
@@ -107,6 +108,7 @@ class _Origin:
             basis=Basis(newest=judged.newest, tally=judged.tally, parent=self.parent),
             observed_at=judged.observed_at,
             expires_at=self.reading.expires_at,
+            is_restored=self.reading.is_restored,
         )
 
     def children(self, parts: Mapping[tuple[str, ...], Judged], path: str) -> dict[str, Node]:
@@ -237,4 +239,5 @@ def model_node(candidates: Sequence[Candidate], rule: Rule = BEST) -> Node:
         basis=selected.basis,
         observed_at=selected.reading.observed_at,
         expires_at=selected.reading.expires_at,
+        is_restored=selected.reading.is_restored,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -68,6 +68,14 @@ class Stats:
             self.outcomes.update({(source, each.value): 0 for each in Status})
         self.durations[source].note(seconds)
         self.outcomes[source, status.value] += 1
+
+    def keep(self, sources: Iterable[str], paths: Iterable[str]) -> None:
+        """Forget all but these `sources` and the nodes at these `paths`: the configuration names no others any more."""
+        known, shown = frozenset(sources), frozenset(paths)
+        self.durations = {name: found for name, found in self.durations.items() if name in known}
+        self.outcomes = {key: found for key, found in self.outcomes.items() if key[0] in known}
+        for key in [key for key in self.transitions if key[0] not in shown]:
+            del self.transitions[key]
 
     def take(self, change: Change) -> None:
         """Count its transitions; listens to the hub."""

@@ -37,6 +37,7 @@ class Node:
         basis: what the status was made of, where that is one source's probes; never part of the state.
         observed_at: when the reading behind it was taken, in seconds since 1970, or None before any.
         expires_at: when that reading turns stale, in seconds since 1970, or None.
+        is_restored: whether an earlier process took that reading; of a branch, any of those behind it.
         since: when `status` last changed, in seconds since 1970; set by `settle`.
         revision: the revision that last changed this node or one below it; set by `settle`.
     """
@@ -55,6 +56,7 @@ class Node:
     basis: Basis | None = None
     observed_at: float | None = None
     expires_at: float | None = None
+    is_restored: bool = False
     since: float = 0.0
     revision: int = 0
 
@@ -68,6 +70,7 @@ class Node:
             and self.source == other.source
             and self.rule == other.rule
             and self.decided_by == other.decided_by
+            and self.is_restored == other.is_restored
             and _same_json(self.facts, other.facts)
         )
 
@@ -174,7 +177,22 @@ class Settled:
         return bool(self.nodes)
 
 
-def settle(old: Node | None, new: Node, *, revision: int, now: float) -> Settled:
+@attrs.frozen
+class Since:
+    """How a node stood when it was last seen, by an earlier process.
+
+    Attributes:
+        status: its status.
+        since: when that last changed, in seconds since 1970.
+    """
+
+    status: Status
+    since: float
+
+
+def settle(
+    old: Node | None, new: Node, *, revision: int, now: float, known: Mapping[str, Since] | None = None
+) -> Settled:
     """Compare a freshly built tree with the one before it and stamp what changed.
 
     Subtrees that are the same object are not visited, so the cost follows the changed paths.
@@ -184,8 +202,9 @@ def settle(old: Node | None, new: Node, *, revision: int, now: float) -> Settled
         new: the built tree; may share settled subtrees with `old`.
         revision: the revision to stamp on changed nodes.
         now: seconds since 1970.
+        known: path -> how that node stood before there was an old tree; one that stands so still has done so since then.
     """
-    comparison = _Comparison(revision, now)
+    comparison = _Comparison(revision, now, known or {})
     root, _ = comparison.settle(old, new, "")
     return Settled(root=root, transitions=tuple(comparison.transitions), nodes=comparison.nodes())
 
@@ -196,6 +215,7 @@ class _Comparison:
 
     revision: int
     now: float
+    known: Mapping[str, Since]
     transitions: list[Transition] = attrs.field(factory=list)
     _found: dict[str, Node | None] = attrs.field(factory=dict)  # children before their parents
 
@@ -224,12 +244,18 @@ class _Comparison:
         stamped = attrs.evolve(
             new,
             children=children or NO_CHILDREN,
-            since=self.now if old is None or is_moved else old.since,
+            since=self._since(path, old, new),
             revision=self.revision if old is None or is_change else old.revision,
         )
         if differs:
             self._found[path] = stamped
         return stamped, is_change
+
+    def _since(self, path: str, old: Node | None, new: Node) -> float:
+        if old is not None:
+            return old.since if old.status is new.status else self.now
+        before = self.known.get(path)
+        return before.since if before is not None and before.status is new.status else self.now
 
     def _gone(self, node: Node, path: str) -> None:
         for name, child in node.children.items():

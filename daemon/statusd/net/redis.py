@@ -42,6 +42,7 @@ class RedisServers:
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
         self._servers: dict[Target, Server] = {}
+        self._clients: dict[Target, set[RedisClient]] = {}
         self._watches: set[Watch] = set()
         self._is_closed = False
 
@@ -54,13 +55,24 @@ class RedisServers:
         """
         return RedisClient(self, trace, timeout)
 
-    def server(self, target: Target) -> Server:
-        """Return the server for `target`, the same one each time."""
+    def server(self, target: Target, client: RedisClient) -> Server:
+        """Return the server for `target`, the same one for each `client` until none has any use for it."""
         if self._is_closed:
             raise trio.ClosedResourceError("the Redis clients are closed")
         if target not in self._servers:
             self._servers[target] = Server(target)
+        self._clients.setdefault(target, set()).add(client)
         return self._servers[target]
+
+    async def leave(self, client: RedisClient) -> None:
+        """Note that `client` asks no more, and close the connections that were its alone."""
+        for target, clients in [*self._clients.items()]:
+            clients.discard(client)
+            if not clients:
+                del self._clients[target]
+                server = self._servers.pop(target)
+                server.close()
+                await trio.to_thread.run_sync(server.join, _JOIN)
 
     async def route(self, target: Target) -> tuple[Sequence[Address], TlsTarget | None]:
         """Return where `target` listens, one address at least, and whom to expect there with TLS."""
@@ -96,7 +108,7 @@ class RedisServers:
             await trio.to_thread.run_sync(each.join, _JOIN, limiter=limiter)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class RedisClient:
     """A `statusd.RedisClient` over the shared `RedisServers`."""
 
@@ -123,7 +135,7 @@ class RedisClient:
         if not command:
             raise TypeError("a Redis command has at least a name")
         target = _target(url, username, password, ca_file)
-        server = self._servers.server(target)
+        server = self._servers.server(target, self)
         job = Job(command=command, trace=self._trace, deadline=time.monotonic() + self._timeout)
         if target.path:
             job.addresses = [(socket.AF_UNIX, target.path)]
@@ -133,6 +145,10 @@ class RedisClient:
             self._trace.enter(f"resolving {target.host}")
             addresses, tls = await self._servers.route(target)
         return await server.ask(attrs.evolve(job, addresses=addresses, tls=tls))
+
+    async def aclose(self) -> None:
+        """Close the connections that no other source shares."""
+        await self._servers.leave(self)
 
     async def watch(
         self,

@@ -39,7 +39,7 @@ class SourceContext:
         name: the source's name.
         plugin: its plugin's name.
         models: ids of the models it is configured to serve.
-        all_models: ids of every configured model.
+        every_model: returns the ids of all configured models.
         timeout: seconds for a whole probe.
         clock: the time.
         log: a logger bound to the source.
@@ -50,7 +50,7 @@ class SourceContext:
     name: str
     plugin: str
     models: tuple[str, ...]
-    all_models: tuple[str, ...]
+    every_model: Callable[[], tuple[str, ...]]
     timeout: float
     clock: Clock
     log: SourceLog
@@ -61,6 +61,11 @@ class SourceContext:
     run_command: Callable[[Sequence[str]], Awaitable[Completed]]
     _thread: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
     _listening_thread: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
+
+    @property
+    def all_models(self) -> tuple[str, ...]:
+        """Ids of every configured model; a reload may change them."""
+        return self.every_model()
 
     async def run(self, command: Sequence[str]) -> Completed:
         """Run a command; see `statusd.Context.run`."""

@@ -11,12 +11,13 @@ import attrs
 import trio
 
 from statusd.model.assembly import Assembly, Origin, State
+from statusd.model.drains import Drain
 from statusd.model.judging import Thresholds
 from statusd.model.merge import Reading
 from statusd.model.nodes import Rules
 from statusd.model.report import Report
 from statusd.model.snapshot import Change, Snapshot
-from statusd.model.tree import Node, settle
+from statusd.model.tree import Node, Since, settle
 from statusd.plugin.context import Clock, SourceInfo
 
 log = logging.getLogger(__name__)
@@ -36,17 +37,19 @@ class Tracked:
         models: ids of the models it can serve.
         first: what to show until its first probe has finished; for a source that is never probed, for good.
         patience: seconds within which its first probe must have finished.
+        restored: what an earlier process read, to be shown instead of `first`; None: there is nothing of the kind.
     """
 
     info: SourceInfo
     models: tuple[str, ...]
     first: tuple[Report, ...]
     patience: float = math.inf
+    restored: Reading | None = None
 
-    def state(self) -> State:
-        """Return its state before any probe."""
+    def origin(self) -> Origin:
+        """Return its place in the tree."""
         info = self.info
-        origin = Origin(
+        return Origin(
             name=info.name,
             plugin=info.plugin,
             backend=info.backend,
@@ -55,7 +58,12 @@ class Tracked:
             thresholds=Thresholds(info.rise, info.fall),
             depends_on=info.depends_on,
         )
-        return State.first(origin, self.first)
+
+    def state(self) -> State:
+        """Return its state before any probe."""
+        if self.restored is not None:
+            return State.restored(self.origin(), self.restored)
+        return State.first(self.origin(), self.first)
 
 
 @attrs.frozen(kw_only=True)
@@ -65,12 +73,14 @@ class Observation:
     Attributes:
         source: the source's name.
         reports: checked reports.
-        lifetime: seconds from now after which they are stale.
+        lifetime: seconds from then after which they are stale.
+        at: when the probe finished, in seconds on trio's clock; None: just now.
     """
 
     source: str
     reports: tuple[Report, ...]
     lifetime: float
+    at: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -86,7 +96,39 @@ class Statement:
     report: Report
 
 
-Message: TypeAlias = Observation | Statement | trio.Event
+@attrs.frozen(kw_only=True)
+class Reconfiguration:
+    """Another configuration: what the tree is made of from now on.
+
+    Attributes:
+        sources: every configured source.
+        kept: names of those that go on as they are, with all that was read from them.
+        models: model id -> names of the sources that can serve it, best first.
+        rules: path of a branch -> its rollup rule.
+        statements: about every plugin, and what else of the daemon has something new to say.
+        gone: paths of what of the daemon has nothing to say any more.
+        observations: what the others among `sources` have found already.
+        turn: called in the very step in which the tree becomes another one; must be quick and must not raise.
+    """
+
+    sources: tuple[Tracked, ...]
+    kept: frozenset[str]
+    models: Mapping[str, Sequence[str]]
+    rules: Rules
+    statements: tuple[Statement, ...]
+    gone: frozenset[str] = frozenset()
+    observations: tuple[Observation, ...] = ()
+    turn: Callable[[], None] = lambda: None
+
+
+@attrs.frozen
+class Draining:
+    """What an operator has taken out of service: these places, and no others."""
+
+    drains: tuple[Drain, ...]
+
+
+Message: TypeAlias = Observation | Statement | Reconfiguration | Draining | trio.Event
 """What the hub's inbox takes; an event is set once everything before it has been merged."""
 Inbox: TypeAlias = trio.MemorySendChannel[Message]
 
@@ -101,6 +143,8 @@ class Hub:
         rules: path of a branch -> its rollup rule, where that is not the usual one.
         clock: the time.
         first_revision: of the first tree; by default microseconds since 1970.
+        drains: what an operator has taken out of service.
+        known: path -> how that node stood for an earlier process.
     """
 
     def __init__(
@@ -112,17 +156,21 @@ class Hub:
         rules: Rules | None = None,
         clock: Clock,
         first_revision: int | None = None,
+        drains: Sequence[Drain] = (),
+        known: Mapping[str, Since] | None = None,
     ) -> None:
         self._clock = clock
         began, now = clock.monotonic(), clock.now()
         self._deadlines = {one.info.name: began + one.patience for one in sources}
-        self._assembly = Assembly([one.state() for one in sources], models, rules)
+        self._drains = tuple(drains)
+        self._assembly = Assembly([one.state() for one in sources], models, rules, self._drains)
+        self._statements = {statement.path: statement.report for statement in statements}
         self._listeners: list[ChangeListener] = []
         self._send, self._receive = trio.open_memory_channel[Message](INBOX)
-        root = self._assembly.tree({statement.path: statement.report for statement in statements})
+        root = self._assembly.tree(self._statements)
         # Microseconds since 1970, so that revisions grow over restarts.
         revision = int(now * 1_000_000) if first_revision is None else first_revision
-        settled = settle(None, root, revision=revision, now=now)
+        settled = settle(None, root, revision=revision, now=now, known=known)
         self.snapshot = Snapshot(root=settled.root, revision=revision, version=1, at=now)
         """The newest snapshot; replaced, never changed."""
 
@@ -133,6 +181,19 @@ class Hub:
     def listen(self, listener: ChangeListener) -> None:
         """Call `listener` after each change of state, in the hub's task; it must be quick and must not raise."""
         self._listeners.append(listener)
+
+    def unlisten(self, listener: ChangeListener) -> None:
+        """Call `listener` no longer."""
+        self._listeners.remove(listener)
+
+    async def send(self, message: Message) -> None:
+        """Return once `message`, and everything sent before it, has been merged."""
+        await self._send.send(message)
+        await self.settled()
+
+    def readings(self) -> Mapping[str, Reading]:
+        """Return the newest reading of each source."""
+        return self._assembly.readings()
 
     async def settled(self) -> None:
         """Return once everything sent so far has been merged."""
@@ -147,21 +208,58 @@ class Hub:
             message = None
             with trio.move_on_at(min(self._deadlines.values(), default=math.inf)):
                 message = await self._receive.receive()
-            if message is None:
-                self._expire()
-            elif isinstance(message, Observation):
-                self._observe(message)
-            elif isinstance(message, Statement):
-                path, report = message.path, message.report
-                self._publish(self._assembly.state_at(self.snapshot.root, path, report))
-            else:
-                message.set()
+            match message:
+                case None:
+                    self._expire()
+                case Observation():
+                    reading = self._read(message)
+                    self._take(self._assembly.state(message.source).after(reading))
+                case Statement():
+                    self._statements[message.path] = message.report
+                    self._publish(self._assembly.state_at(self.snapshot.root, message.path, message.report))
+                case Reconfiguration():
+                    self._reconfigure(message)
+                case Draining():
+                    self._drains = message.drains
+                    self._assembly.drain(message.drains)
+                    self._publish(self._assembly.tree(self._statements))
+                case trio.Event():
+                    message.set()
 
-    def _observe(self, observation: Observation) -> None:
-        now, lifetime = self._clock.now(), observation.lifetime
-        self._deadlines[observation.source] = self._clock.monotonic() + lifetime
-        reading = Reading(reports=observation.reports, observed_at=now, expires_at=now + lifetime)
-        self._take(self._assembly.state(observation.source).after(reading))
+    def _read(self, observation: Observation) -> Reading:
+        """Return what was observed, and begin its lifetime."""
+        monotonic, lifetime = self._clock.monotonic(), observation.lifetime
+        ago = 0.0 if observation.at is None else max(0.0, monotonic - observation.at)
+        self._deadlines[observation.source] = monotonic - ago + lifetime
+        at = self._clock.now() - ago
+        return Reading(reports=observation.reports, observed_at=at, expires_at=at + lifetime)
+
+    def _reconfigure(self, new: Reconfiguration) -> None:
+        """Build the tree of another configuration; what it has in common with the old one goes on."""
+        began = self._clock.monotonic()
+        self._deadlines = {
+            one.info.name: self._deadlines[one.info.name]
+            if one.info.name in new.kept
+            else began + one.patience
+            for one in new.sources
+        }
+        states = {
+            one.info.name: self._assembly.state(one.info.name).moved(one.origin())
+            if one.info.name in new.kept
+            else one.state()
+            for one in new.sources
+        }
+        for observation in new.observations:
+            states[observation.source] = states[observation.source].after(self._read(observation))
+        own = {
+            path: report
+            for path, report in self._statements.items()
+            if not path.startswith("plugins/") and path not in new.gone
+        }
+        self._statements = own | {statement.path: statement.report for statement in new.statements}
+        self._assembly = Assembly(states.values(), new.models, new.rules, self._drains)
+        new.turn()
+        self._publish(self._assembly.tree(self._statements))
 
     def _expire(self) -> None:
         """Turn readings past their lifetime stale."""

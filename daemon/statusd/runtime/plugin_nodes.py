@@ -27,6 +27,14 @@ class PluginNodes:
         """Return the statement about every plugin."""
         return tuple(self._statement(plugin) for plugin in self.catalogue.plugins.values())
 
+    def inherit(self, before: PluginNodes, prefix: str) -> None:
+        """Take over what failed of the plugins that went on: of their parts whose names begin with `prefix`."""
+        for plugin, failures in before._failures.items():
+            if plugin in self.catalogue.plugins:
+                self._failures[plugin].update(
+                    {part: report for part, report in failures.items() if part.startswith(prefix)}
+                )
+
     def note(self, plugin: str, part: str, failure: Report | None) -> Statement:
         """Take that a part of a plugin fails, or works again, and return the new statement about the plugin.
 

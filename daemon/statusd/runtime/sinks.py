@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import Final, NoReturn
+from typing import Final
 
 import attrs
 import trio
@@ -17,6 +17,8 @@ from statusd.wording import standing
 
 QUEUE: Final = 1000
 """Transitions that wait for a slow sink; beyond it the oldest are dropped."""
+LEAVE: Final = 5.0
+"""Seconds in which a sink that is not wanted any more may take what waits for it."""
 PARTS: Final = 20
 """Lines that one report may cause about the parts of its source: an upstream must not be able to fill the disk."""
 log = logging.getLogger(__name__)
@@ -83,6 +85,7 @@ class SinkRunner:
     _queue: deque[Transition] = attrs.field(factory=deque)
     _wake: trio.Event = attrs.field(factory=trio.Event)
     _is_failing: bool = False
+    _is_leaving: bool = False
 
     def take(self, change: Change) -> None:
         """Queue its transitions; never waits."""
@@ -95,14 +98,22 @@ class SinkRunner:
             self._queue.append(transition)
         self._wake.set()
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        """Hand the transitions over, one after another, for ever."""
+    def leave(self) -> None:
+        """Take no more: have `run` end once all that was taken is handed over, or the time for that is over."""
+        self._is_leaving = True
+        self._wake.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hand the transitions over, one after another, until `leave`."""
         task_status.started()
-        while True:
-            await self._wake.wait()
-            self._wake = trio.Event()
-            while self._queue:
-                await self._deliver(self._queue.popleft())
+        with trio.CancelScope() as scope:
+            while not (self._is_leaving and not self._queue):
+                await self._wake.wait()
+                self._wake = trio.Event()
+                while self._queue:
+                    if self._is_leaving:
+                        scope.deadline = min(scope.deadline, trio.current_time() + LEAVE)
+                    await self._deliver(self._queue.popleft())
 
     async def _deliver(self, transition: Transition) -> None:
         try:

@@ -70,6 +70,8 @@ class Supervisor:
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
     _turn: _Turn | None = attrs.field(default=None, init=False)  # that runs
     _next: _Turn = attrs.field(factory=_Turn, init=False)
+    _due: float = attrs.field(default=float("inf"), init=False)
+    _waiting: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _began: float = attrs.field(default=float("-inf"), init=False)
     _asked: float = attrs.field(default=float("-inf"), init=False)
 
@@ -77,32 +79,58 @@ class Supervisor:
         """Probe for ever; whoever waits for a probe when that ends is let go."""
         task_status.started()
         try:
-            async with self.inbox:
-                await self._probe_for_ever()
+            await self._probe_for_ever()
         finally:
+            self.inbox.close()
             self._next.is_asked_for = True
             for turn in (self._turn, self._next):
                 if turn is not None:
                     turn.done.set()
 
     async def _probe_for_ever(self) -> NoReturn:
-        first = due = self.schedule.first_due(trio.current_time())
+        first = self._due = self.schedule.first_due(trio.current_time())
         while True:
-            await self._until(due)
+            await self._until_due()
             began = trio.current_time()
             reports, took = await self._probe()
             now = trio.current_time()
             if self.has_reported.is_set():
                 # One that ran early takes the place of the one that was due.
-                due = self.schedule.next_due(min(due, began), now, self.chance)
+                self._due = self.schedule.next_due(min(self._due, began), now, self.chance)
             else:
-                due = self.schedule.second_due(first, now, self.chance)
-            lifetime = self.schedule.lifetime(due, now)
-            await self.inbox.send(Observation(source=self.prober.name, reports=reports, lifetime=lifetime))
+                self._due = self.schedule.second_due(first, now, self.chance)
+            lifetime = self.schedule.lifetime(self._due, now)
+            await self.inbox.send(
+                Observation(source=self.prober.name, reports=reports, lifetime=lifetime, at=now)
+            )
             if self.stats is not None:
                 self.stats.note(self.prober.name, own_report(reports).status, took)
             self.has_reported.set()
             self._end_turn()
+
+    def alter(self, schedule: Schedule, floor: float) -> None:
+        """Go on at another pace; one that is due sooner by it comes sooner.
+
+        Args:
+            schedule: the new pace.
+            floor: seconds between the starts of two probes that `probe_now` causes.
+        """
+        self.floor = floor
+        if schedule == attrs.evolve(self.schedule, position=schedule.position):
+            return
+        self.schedule = schedule
+        if self.has_reported.is_set():
+            now = trio.current_time()
+            self._due = min(self._due, schedule.next_due(now, now, self.chance))
+            self._waiting.deadline = min(self._waiting.deadline, self._due)
+
+    def overdue(self, now: float) -> float:
+        """Return by how many seconds it is late with its next observation; below zero while it is in time.
+
+        Args:
+            now: seconds on trio's clock.
+        """
+        return now - self._due - self.schedule.timeout
 
     def changed(self) -> None:
         """Probe soon: the upstream says that there is something new; what comes meanwhile is one further probe."""
@@ -125,9 +153,9 @@ class Supervisor:
         with trio.move_on_after(self.prober.timeout + MERGE):
             await turn.done.wait()
 
-    async def _until(self, due: float) -> None:
-        """Wait for the next turn: until `due`, or until somebody has a reason."""
-        with trio.move_on_at(due):
+    async def _until_due(self) -> None:
+        """Wait for the next turn: until it is due, or until somebody has a reason."""
+        with trio.move_on_at(self._due) as self._waiting:
             await self._wake.wait()
             if not self._next.is_asked_for:
                 await trio.sleep_until(self._began + BREATH)

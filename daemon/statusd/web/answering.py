@@ -74,9 +74,9 @@ class Answer:
     until: float = math.inf
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(eq=False, kw_only=True)
 class Service:
-    """What is served.
+    """What is served; a reload makes it another one.
 
     Attributes:
         site: the endpoints.
@@ -93,6 +93,10 @@ class Service:
     snapshot: Callable[[], Snapshot]
     access: Access = attrs.field(factory=Access)
     now: Callable[[], float] = time.time
+
+    def become(self, other: Service) -> None:
+        """Serve what `other` serves, to whoever asks from now on."""
+        self.site, self.freshness, self.access = other.site, other.freshness, other.access
 
 
 @attrs.define(eq=False)
