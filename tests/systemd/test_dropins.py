@@ -9,8 +9,6 @@ import trustme
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(120)]
 
 PROJECT = Path(__file__).parents[2]
-CONFIG = "/etc/statusd/statusd.toml"
-DROPIN = "/etc/systemd/system/statusd.service.d/test.conf"
 TOKEN = "f00dfacef00dfacef00dface"
 
 
@@ -22,22 +20,16 @@ def pem():
 
 
 @pytest.fixture
-def start(machine):
+def start(installed):
     """Starts the service with a configuration and a drop-in; all of it is gone afterwards."""
 
     def start(config, dropin):
-        machine.write(CONFIG, config)
-        machine.write(DROPIN, f"[Service]\n{dropin}")
-        machine.run("systemctl", "daemon-reload")
-        machine.run("systemctl", "start", "statusd.service", expect=None)
-        assert machine.show("ActiveState") == ("active",), machine.journal()
-        return machine
+        installed.configure(config)
+        installed.drop_in(f"[Service]\n{dropin}\n")
+        return installed.start()
 
     yield start
-    machine.run("systemctl", "stop", "statusd.service", expect=None)
-    machine.run("systemctl", "reset-failed", "statusd.service", expect=None)
-    machine.run("rm", "-rf", CONFIG, DROPIN, "/etc/statusd/tls", "/etc/letsencrypt")
-    machine.run("systemctl", "daemon-reload")
+    installed.machine.run("rm", "-rf", "/etc/statusd/tls", "/etc/letsencrypt")
 
 
 def shown(pattern):
@@ -46,51 +38,39 @@ def shown(pattern):
     return found
 
 
-def curl(machine, *arguments):
-    """Return the status code that a client inside gets."""
-    command = ("curl", "-sk", "--max-time", "5", "-o", "/dev/null", "-w", "%{http_code}", *arguments)
-    return machine.run(*command, expect=None)
-
-
-def private(machine, path, text, group="root", mode="600"):
-    """Put a file into the machine that few may read, in a directory that nobody else may enter."""
-    machine.write(path, text)
-    machine.run("chgrp", group, path, str(Path(path).parent))
-    machine.run("chmod", mode, path)
-    machine.run("chmod", "750", str(Path(path).parent))
-
-
-def test_certificate_and_token_come_as_credentials_that_root_alone_may_read(start, machine, pem):
+def test_certificate_and_token_come_as_credentials_that_root_alone_may_read(start, installed, pem):
     for name, text in zip(("fullchain", "privkey"), pem, strict=True):
-        private(machine, f"/etc/letsencrypt/live/status.example.org/{name}.pem", text)
-    private(machine, "/etc/statusd/secrets/token", TOKEN + "\n")
+        installed.secret(f"/etc/letsencrypt/live/status.example.org/{name}.pem", text)
+    installed.secret("/etc/statusd/secrets/token", TOKEN + "\n")
     dropin = "\n".join(shown(rf"^LoadCredential={name}:.*$") for name in ("tls-cert", "tls-key"))
     service = start(
         '[http]\nbind = ["tls:127.0.0.1:8443"]\ntoken = { credential = "statusd-token" }\n[http.tls]\n'
         'certificate = { credential = "tls-cert" }\nkey = { credential = "tls-key" }\n',
         f"{dropin}\nLoadCredential=statusd-token:/etc/statusd/secrets/token\n",
     )
-    assert curl(service, "https://127.0.0.1:8443/health") == "200"
-    assert curl(service, "https://127.0.0.1:8443/state") == "401"
-    assert curl(service, "-H", f"Authorization: Bearer {TOKEN}", "https://127.0.0.1:8443/state") == "200"
+    assert service.status_code("https://127.0.0.1:8443/health") == "200"
+    assert service.status_code("https://127.0.0.1:8443/state") == "401"
+    assert (
+        service.status_code("-H", f"Authorization: Bearer {TOKEN}", "https://127.0.0.1:8443/state") == "200"
+    )
 
 
-def test_a_group_may_read_a_certificate_which_is_then_renewed_without_a_restart(start, machine, pem):
+def test_a_group_may_read_a_certificate_which_is_then_renewed_without_a_restart(start, installed, pem):
     group = shown(r"^SupplementaryGroups=(.*)$")
-    machine.run("groupadd", "--system", group)
+    installed.machine.run("groupadd", "--system", group)
     for name, text in zip(("cert", "key"), pem, strict=True):
-        private(machine, f"/etc/statusd/tls/{name}.pem", text, group, "640")
+        installed.secret(f"/etc/statusd/tls/{name}.pem", text, group, "640")
     service = start(
         '[http]\nbind = ["tls:127.0.0.1:8443"]\n[http.tls]\n'
         'certificate = "/etc/statusd/tls/cert.pem"\nkey = "/etc/statusd/tls/key.pem"\n',
         f"SupplementaryGroups={group}\n",
     )
-    assert curl(service, "https://127.0.0.1:8443/state") == "200"
+    assert service.status_code("https://127.0.0.1:8443/state") == "200"
     service.run("touch", "/etc/statusd/tls/cert.pem")
     service.wait(lambda: "The certificate was loaded anew" in service.journal(), 25)
 
 
-def test_a_unix_socket_is_open_to_the_group_of_the_server_in_front_and_to_nobody_else(start, machine):
+def test_a_unix_socket_is_open_to_the_group_of_the_server_in_front_and_to_nobody_else(start):
     group = shown(r"^Group=(.*)$")
     service = start(
         '[http]\nbind = ["unix:/run/statusd/http.sock"]\nsocket_mode = 0o660\n', f"Group={group}\n"
