@@ -74,6 +74,13 @@ def _add_run(commands: Any) -> None:
         metavar="ADDR",
         help="listen here instead of [http] bind, such as 127.0.0.1:8000 or unix:/run/x.sock; repeatable",
     )
+    parser.add_argument(
+        "--log-format",
+        choices=("auto", "text", "json"),
+        default="auto",
+        help="how log records look on standard error: text, or json, an object a line; default: auto, which is fields "
+        "of their own where standard error is the journal, else text",
+    )
 
 
 def _add_demo(commands: Any) -> None:
@@ -205,7 +212,7 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     from statusd.commands.run import run
 
-    return run(options.config, options.bind, os.environ)
+    return run(options.config, options.bind, os.environ, options.log_format)
 
 
 def _demo(options: argparse.Namespace) -> int:

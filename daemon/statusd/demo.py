@@ -27,7 +27,7 @@ from statusd.planning import Plan, plan
 from statusd.redaction import Redactor
 from statusd.runtime.sinks import as_line
 from statusd.signals import SIGNALS, stop_on_signal
-from statusd.systemd.journal import configure_logging
+from statusd.systemd.logs import configure_logging
 from statusd.testing.redis_binary import find_server
 
 ORIGIN: Final = "the demo's configuration"

@@ -13,16 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statusd.systemd.journal import (
-    LINE_LIMIT,
-    NOTICE,
-    TRACEBACK_LIMIT,
-    configure_logging,
-    escape,
-    is_journal,
-    log_uncaught_exceptions,
-    priority,
-)
+from statusd.systemd.escaping import escape
+from statusd.systemd.journal import is_journal
+from statusd.systemd.logs import configure_logging
+from statusd.systemd.records import LINE_LIMIT, NOTICE, TRACEBACK_LIMIT, priority
+from statusd.systemd.uncaught import log_uncaught_exceptions
 
 LOGGER = logging.getLogger("statusd.test")
 HOSTILE = "evil\n<0>forged\r\x1b[2J\x9b31m\u2028next\u202etxet\0end"
@@ -238,7 +233,7 @@ def test_a_full_pipe_drops_lines_and_the_next_one_begins_on_its_own():
 def test_a_broken_standard_error_does_not_change_the_exit_code(ready):
     script = """
 import logging, os, sys
-from statusd.systemd.journal import configure_logging
+from statusd.systemd.logs import configure_logging
 configure_logging(os.environ, redact=str)
 sys.stdin.readline()
 logging.error("nobody reads this")

@@ -20,7 +20,7 @@ from statusd.net.trace import Step
 from statusd.parts import Builder, BuiltSource
 from statusd.planning import Plan, plan
 from statusd.redaction import Redactor
-from statusd.systemd.journal import escape
+from statusd.systemd.escaping import escape
 
 
 class NoSuchSourceError(StatusdError):

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Mapping
 
 from statusd.redaction import Redactor
-from statusd.systemd.journal import configure_logging, log_uncaught_exceptions
+from statusd.systemd.logs import configure_logging
+from statusd.systemd.uncaught import log_uncaught_exceptions
 
 
 def quiet_logging(environ: Mapping[str, str]) -> Redactor:

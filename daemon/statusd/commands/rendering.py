@@ -9,7 +9,7 @@ from typing import Any, Final, TextIO
 
 import attrs
 
-from statusd.systemd.journal import escape
+from statusd.systemd.escaping import escape
 from statusd.wording import span
 
 _COLOURS: Final = {"ok": "32", "degraded": "33", "unknown": "35", "down": "31", "off": "2"}

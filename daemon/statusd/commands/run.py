@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, NoReturn
@@ -15,45 +15,57 @@ import attrs
 import trio
 
 from statusd import __version__
-from statusd.app import run_daemon
-from statusd.config.load import read
+from statusd.app import Running, run_daemon
+from statusd.config.load import find, read
 from statusd.config.mistakes import ConfigError
 from statusd.errors import StartError, only
-from statusd.model.snapshot import Change, Snapshot
+from statusd.events import CONFIG_MISTAKE, START_FAILED, STARTED, event
+from statusd.events import STARTED, event
+from statusd.outcome import file_in
 from statusd.planning import Plan, plan
 from statusd.redaction import Redactor
+from statusd.reloading import Reading, Reloader
 from statusd.runtime.garbage import collect_for_ever, spare_answers
 from statusd.runtime.lag import source_tasks
+from statusd.runtime.watchdog import Watchdog, extend_stop, schedule_silence
 from statusd.signals import stop_on_signal
-from statusd.systemd.journal import configure_logging, log_uncaught_exceptions
-from statusd.systemd.notify import Notifier
+from statusd.systemd.activation import Inherited, forget, inherited
+from statusd.systemd.logs import LogFormat, configure_logging, flush
+from statusd.systemd.notify import Notifier, watchdog_interval
+from statusd.telling import StatusTeller
+from statusd.systemd.uncaught import log_uncaught_exceptions
 
 HARD_STOP: Final = 4.5
 """Seconds after the first signal at which a plugin that cannot be cancelled no longer keeps the process."""
 LEFT_THREADS: Final = 0.5
 """Seconds after the daemon has stopped for which threads that plugins started may still run."""
-READY_TRIES: Final = 50
-READY_PAUSE: Final = 0.1
-"""Seconds between two tries to tell systemd."""
 log = logging.getLogger(__name__)
 
 
-def run(config: str | None, bind: Sequence[str] | None, environ: Mapping[str, str]) -> int:
+def run(
+    config: str | None,
+    bind: Sequence[str] | None,
+    environ: Mapping[str, str],
+    log_format: LogFormat = "auto",
+) -> int:
     """Run the daemon until SIGTERM or SIGINT; return the exit code."""
-    code = _run(config, bind, environ)
+    redactor = Redactor()
+    configure_logging(environ, redact=redactor, log_format=log_format, in_background=True)
+    log_uncaught_exceptions()
+    code = _run(config, bind, environ, redactor)
     _leave_threads(code)
     return code
 
 
-def _run(config: str | None, bind: Sequence[str] | None, environ: Mapping[str, str]) -> int:
-    redactor = Redactor()
-    configure_logging(environ, redact=redactor)
-    log_uncaught_exceptions()
+def _run(
+    config: str | None, bind: Sequence[str] | None, environ: Mapping[str, str], redactor: Redactor
+) -> int:
     notifier = Notifier(environ)
     try:
-        planned = plan(read(config, environ, bind), redactor=redactor)
+        host = _host(config, bind, environ, redactor, notifier)
+        planned = host.reloader.plan()
         spare_answers()
-        trio.run(run_until_signal, planned, notifier, strict_exception_groups=True)
+        trio.run(host.run, planned, strict_exception_groups=True)
     except BaseExceptionGroup as group:
         return _failed(only(group), notifier)
     except (ConfigError, StartError) as error:
@@ -61,21 +73,111 @@ def _run(config: str | None, bind: Sequence[str] | None, environ: Mapping[str, s
     return 0
 
 
-async def run_until_signal(planned: Plan, notifier: Notifier) -> None:
-    """Run the daemon until a signal; a second one hastens the stop."""
-    stop = trio.Event()
-    teller = StatusTeller(notifier)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(stop_on_signal, stop, nursery.cancel_scope, partial(_begin_to_stop, notifier))
-        nursery.start_soon(collect_for_ever)
-        nursery.start_soon(_ready_when_started, planned, stop, teller, nursery.cancel_scope)
+def _host(
+    config: str | None,
+    bind: Sequence[str] | None,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    notifier: Notifier,
+) -> Host:
+    # What systemd says of sockets is about this process, and not about the commands that it runs.
+    sockets = inherited(environ)
+    forget(os.environ)
+    stop, teller = trio.Event(), StatusTeller(notifier)
+    reading = Reading(
+        plan=lambda: plan(read(config, environ, bind), redactor=redactor),
+        find=lambda: find(config, environ),
+    )
+    reloader = Reloader(reading=reading, teller=teller, stop=stop, file=file_in(environ))
+    signal.signal(signal.SIGHUP, lambda *_: reloader.want())  # from now on it ends nothing
+    return Host(
+        environ=environ, notifier=notifier, reloader=reloader, teller=teller, stop=stop, sockets=sockets
+    )
 
 
-def _begin_to_stop(notifier: Notifier) -> None:
-    notifier.stopping()
-    timer = threading.Timer(HARD_STOP, _stop_hard, [trio.lowlevel.current_root_task()])
-    timer.daemon = True
-    timer.start()
+@attrs.frozen(kw_only=True)
+class Host:
+    """The daemon towards its host: signals, and what the service manager is told.
+
+    Attributes:
+        environ: the environment.
+        notifier: reaches the service manager.
+        reloader: reloads the configuration.
+        teller: keeps the status line.
+        stop: set at the first signal to stop.
+        sockets: those that systemd handed over.
+    """
+
+    environ: Mapping[str, str]
+    notifier: Notifier
+    reloader: Reloader
+    teller: StatusTeller
+    stop: trio.Event
+    sockets: Sequence[Inherited] = ()
+
+    async def run(self, planned: Plan) -> None:
+        """Run the daemon until a signal; a second one hastens the stop."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(
+                stop_on_signal, self.stop, nursery.cancel_scope, partial(self._begin_to_stop, nursery)
+            )
+            await nursery.start(_reload_on_signal, self.reloader)
+            nursery.start_soon(collect_for_ever)
+            nursery.start_soon(self._run_daemon, planned, nursery.cancel_scope)
+
+    def _begin_to_stop(self, nursery: trio.Nursery) -> None:
+        self.notifier.stopping()
+        nursery.start_soon(extend_stop, self.notifier)
+        timer = threading.Timer(HARD_STOP, _stop_hard, [trio.lowlevel.current_root_task()])
+        timer.daemon = True
+        timer.start()
+
+    async def _run_daemon(self, planned: Plan, scope: trio.CancelScope) -> None:
+        async with trio.open_nursery() as nursery:
+            daemon = partial(
+                run_daemon,
+                planned,
+                stop=self.stop,
+                listeners=(self.teller.take,),
+                companions=(self.reloader.run, self._watch_over),
+                inherited=self.sockets,
+            )
+            addresses = await nursery.start(daemon)
+            if not self.stop.is_set():  # a signal may have come first, and STOPPING cannot be taken back
+                log.info(
+                    "statusd %s is ready on %s, configuration: %s",
+                    __version__,
+                    ", ".join(addresses),
+                    planned.configuration.origin,
+                    extra=event(STARTED),
+                )
+                await self.teller.ready(self.stop)
+        scope.cancel()
+
+    async def _watch_over(
+        self, running: Running, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Feed systemd's watchdog while the hub, the sources' schedule and the accept loops make progress."""
+        daemon, doors = running.daemon, running.doors
+        watchdog = Watchdog(
+            manager=self.notifier,
+            interval=watchdog_interval(self.environ),
+            signs={
+                "the hub": lambda: daemon.running.pulse.silence,
+                "the sources' schedule": lambda: schedule_silence(daemon.sources, trio.current_time()),
+                "the accept loops": lambda: doors.server.silence,
+            },
+        )
+        await watchdog.run(task_status=task_status)
+
+
+async def _reload_on_signal(
+    reloader: Reloader, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGHUP) as received:
+        task_status.started()
+        async for _ in received:
+            reloader.want()
 
 
 def _stop_hard(root: trio.lowlevel.Task | None) -> NoReturn:
@@ -83,6 +185,7 @@ def _stop_hard(root: trio.lowlevel.Task | None) -> NoReturn:
     names = ", ".join(source_tasks(root)) if root is not None else ""
     text = "%s does not end within %g s of the signal; the process ends without it"
     log.critical(text, names or "a task", HARD_STOP)
+    flush()
     os._exit(1)
 
 
@@ -103,80 +206,19 @@ def _end_without(threads: Sequence[str], code: int) -> NoReturn:
     log.warning(
         "threads that plugins started do not end (%s); the process ends without them", ", ".join(threads)
     )
+    flush()
     os._exit(code)
-
-
-async def _ready_when_started(
-    planned: Plan, stop: trio.Event, teller: StatusTeller, scope: trio.CancelScope
-) -> None:
-    async with trio.open_nursery() as nursery:
-        addresses = await nursery.start(partial(run_daemon, planned, stop=stop, listeners=(teller.take,)))
-        if not stop.is_set():  # a signal may have come first, and STOPPING cannot be taken back
-            log.info(
-                "statusd %s is ready on %s, configuration: %s",
-                __version__,
-                ", ".join(addresses),
-                planned.configuration.origin,
-            )
-            await _tell_ready(teller, stop)
-    scope.cancel()
-
-
-async def _tell_ready(teller: StatusTeller, stop: trio.Event) -> None:
-    """Say READY, again for a while where systemd's queue is full: without it the start would time out."""
-    for _ in range(READY_TRIES):
-        if stop.is_set() or teller.ready():
-            return
-        await trio.sleep(READY_PAUSE)
-
-
-@attrs.define(eq=False)
-class StatusTeller:
-    """Keeps systemd's status line in step with the tree.
-
-    Attributes:
-        notifier: where to.
-    """
-
-    notifier: Notifier
-    _line: str = "starting"
-    _is_ready: bool = False
-
-    def take(self, change: Change) -> None:
-        """Take what a revision brings; tells systemd when the line changes."""
-        line = status_line(change.snapshot)
-        if line != self._line:
-            self._line = line
-            if self._is_ready:
-                self.notifier.status(line)
-
-    def ready(self) -> bool:
-        """Tell systemd that the daemon is ready; False when it could not be told now."""
-        self._is_ready = True
-        return self.notifier.ready(self._line)
-
-
-def status_line(snapshot: Snapshot) -> str:
-    """Return the rollup in one line: ``degraded: 4 of 6 models connected; sources: 3 ok, 1 down, 2 off``."""
-    models = snapshot.root.children["models"].children.values()
-    sources = snapshot.root.children["sources"].children.values()
-    connected = sum(node.status.is_connected for node in models)
-    counts = Counter(node.status for node in sources)
-    in_words = ", ".join(
-        f"{counts[status]} {status}" for status in sorted(counts, key=lambda one: one.severity)
-    )
-    return f"{snapshot.root.status}: {connected} of {len(models)} models connected; sources: {in_words or 'none'}"
 
 
 def _failed(error: BaseException, notifier: Notifier) -> int:
     """Say what ended the daemon, to people and to systemd; return the exit code."""
     if isinstance(error, ConfigError):
         for mistake in error.mistakes:
-            log.error("%s: %s", error.origin, mistake)
+            log.error("%s: %s", error.origin, mistake, extra=event(CONFIG_MISTAKE))
         notifier.errno(errno.EINVAL, f"{len(error.mistakes)} mistakes in {error.origin}")
         return os.EX_CONFIG  # the unit does not restart on it
     if isinstance(error, StartError):
-        log.error("%s", error)
+        log.error("%s", error, extra=event(START_FAILED))
         cause = error.__cause__
         number = cause.errno if isinstance(cause, OSError) and cause.errno else errno.EINVAL
         notifier.errno(number, str(error))

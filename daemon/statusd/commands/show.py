@@ -11,7 +11,7 @@ from statusd.client import Client, ClientError, TreeState
 from statusd.client.address import node_path
 from statusd.commands.rendering import tree_lines
 from statusd.commands.where import Where
-from statusd.systemd.journal import escape
+from statusd.systemd.escaping import escape
 
 SKEW: Final = 2.0
 """Seconds by which the daemon's clock, of which only whole seconds are known, may differ and count as the same."""

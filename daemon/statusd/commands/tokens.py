@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from statusd.client import ClientError
-from statusd.systemd.journal import escape
+from statusd.systemd.escaping import escape
 from statusd.values import Secret
 
 MAX_SIZE: Final = 16 * 1024

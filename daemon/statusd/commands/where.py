@@ -13,7 +13,7 @@ from statusd.commands.tokens import token_in
 from statusd.config.load import read
 from statusd.config.mistakes import ConfigError
 from statusd.config.settings import Settings
-from statusd.systemd.journal import escape
+from statusd.systemd.escaping import escape
 from statusd.values import Secret
 
 
