@@ -23,6 +23,7 @@ from statusd.config.http_tls import TlsKeys
 from statusd.config.keytypes import type_words
 from statusd.config.load import default_text
 from statusd.config.ready import ReadySettings
+from statusd.config.reload import ReloadSettings
 from statusd.config.schema import Key, keys_of
 from statusd.config.settings import PluginsSettings
 from statusd.plugin.loading import DISTRIBUTION, load_plugins
@@ -137,6 +138,7 @@ TABLES: Final[Mapping[str, type]] = {
     "http_limits": LimitSettings,
     "plugins_table": PluginsSettings,
     "ready": ReadySettings,
+    "reload": ReloadSettings,
 }
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "example": example,

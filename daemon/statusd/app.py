@@ -17,7 +17,8 @@ from statusd.planning import Plan
 from statusd.runtime.hub import ChangeListener
 from statusd.runtime.lag import LagWatch
 from statusd.sources import first_chance
-from statusd.turning import Outcome, turn
+from statusd.systemd.activation import Inherited
+from statusd.turning import Turned, turn
 
 
 @attrs.frozen
@@ -32,7 +33,7 @@ class Running:
     daemon: Daemon
     doors: Doors
 
-    async def turn(self, plan: Plan) -> Outcome:
+    async def turn(self, plan: Plan) -> Turned:
         """Turn to another plan, one at a time; see `turning.turn`."""
         return await turn(self.daemon, self.doors, plan)
 
@@ -47,6 +48,7 @@ async def run_daemon(
     stop: trio.Event,
     listeners: Sequence[ChangeListener] = (),
     companions: Sequence[Companion] = (),
+    inherited: Sequence[Inherited] = (),
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the daemon until `stop` is set; the started value is the addresses where it serves everything.
@@ -59,6 +61,7 @@ async def run_daemon(
         stop: ends it in order.
         listeners: called with the first tree, and after each change of state.
         companions: started with the daemon, in this order, as `trio.Nursery.start` does.
+        inherited: sockets that systemd handed over, to be served on.
         task_status: takes the addresses once the daemon is ready.
 
     Raises:
@@ -66,7 +69,7 @@ async def run_daemon(
         ConfigError: when options of a source, view or sink do not go together.
     """
     daemon = build(plan)
-    doors = Doors(daemon.edge, daemon.hub)
+    doors = Doors(daemon.edge, daemon.hub, inherited)
     async with AsyncExitStack() as exits:
         exits.push_async_callback(daemon.net.aclose)
         exits.push_async_callback(doors.aclose)

@@ -59,7 +59,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"statusd {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
-        _add_run, _add_demo, _add_check, _add_probe, _add_plugins, _add_show, _add_watch, _add_explain,
+        _add_run, _add_reload, _add_demo, _add_check, _add_probe, _add_plugins, _add_show, _add_watch, _add_explain,
     ):  # fmt: skip
         add(commands)
     return parser
@@ -81,6 +81,21 @@ def _add_run(commands: Any) -> None:
         help="how log records look on standard error: text, or json, an object a line; default: auto, which is fields "
         "of their own where standard error is the journal, else text",
     )
+
+
+def _add_reload(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "reload",
+        _reload,
+        "have a running daemon reload its configuration, and wait for what becomes of it; with mistakes the old one goes on, "
+        "and this exits with 78",
+    )
+    parser.add_argument(
+        "--pid", type=int, metavar="PID", help="the daemon's process; default: $MAINPID, then the one that it wrote down"
+    )
+    _add_runtime_directory(parser)
+    _add_json(parser)
 
 
 def _add_demo(commands: Any) -> None:
@@ -201,6 +216,14 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_runtime_directory(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--runtime-directory",
+        metavar="DIR",
+        help="where the daemon keeps what concerns this run of it; default: $RUNTIME_DIRECTORY, then /run/statusd",
+    )
+
+
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
@@ -213,6 +236,14 @@ def _run(options: argparse.Namespace) -> int:
     from statusd.commands.run import run
 
     return run(options.config, options.bind, os.environ, options.log_format)
+
+
+def _reload(options: argparse.Namespace) -> int:
+    from statusd.commands.reload import reload
+
+    reloaded = reload(os.environ, pid=options.pid, directory=options.runtime_directory)
+    _print(reloaded.as_json() if options.json else reloaded.as_text())
+    return reloaded.exit_code
 
 
 def _demo(options: argparse.Namespace) -> int:

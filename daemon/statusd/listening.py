@@ -13,6 +13,7 @@ from statusd.config.http import HttpSettings
 from statusd.config.http_tls import TlsFiles
 from statusd.model.report import Json, Report
 from statusd.runtime.hub import Hub, Inbox, Statement
+from statusd.systemd.activation import Inherited, activated
 from statusd.web.edge.certificates import Certificates
 from statusd.web.edge.listener import serve
 from statusd.web.edge.shared import Edge
@@ -22,6 +23,7 @@ from statusd.web.edge.sockets import Listener, open_listeners
 class Server:
     def __init__(self, edge):
         self.edge = edge
+        self.silence = 0.0
 
     async def run(self, listeners, *, stop, task_status=trio.TASK_STATUS_IGNORED):
         await serve(self.edge, listeners, stop=stop, task_status=task_status)
@@ -57,6 +59,14 @@ def load_certificates(http: HttpSettings) -> Certificates | None:
 def _tls_of(http: HttpSettings) -> TlsFiles | None:
     """Return the files of the certificate, where an address wants one."""
     return http.tls if any(bind.is_tls for bind in (*http.bind, *http.bind_probes)) else None
+
+
+def _with_inherited(http: HttpSettings, inherited: Sequence[Inherited]) -> HttpSettings:
+    """Return `http` with the sockets that systemd handed over in the place of addresses."""
+    if not inherited:
+        return http
+    bind, probes = activated(inherited, http.bind, http.bind_probes, has_certificate=http.tls is not None)
+    return attrs.evolve(http, bind=bind, bind_probes=probes)
 
 
 def _warn(listeners: Sequence[Listener]) -> None:
@@ -131,10 +141,12 @@ class Doors:
     Attributes:
         edge: what is served.
         hub: has the nodes about it.
+        inherited: sockets that systemd handed over.
     """
 
     edge: Edge
     hub: Hub
+    inherited: Sequence[Inherited] = ()
     server: Server = attrs.field(init=False)
     place: Place | None = attrs.field(default=None, init=False)
     _watching: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -148,7 +160,7 @@ class Doors:
         Raises:
             StartError: when an address cannot be listened on, or its certificate cannot be used; then none is opened.
         """
-        before = self.place
+        before, http = self.place, _with_inherited(http, self.inherited)
         if before is not None and before.certificates is not None and _tls_of(before.http) == _tls_of(http):
             certificates: Certificates | None = before.certificates  # it loads its files anew by itself
         else:

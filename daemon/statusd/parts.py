@@ -104,6 +104,11 @@ class BuiltSource:
     trace: Trace = attrs.field(factory=Trace)
     context: SourceContext | None = None
 
+    def serve(self) -> None:
+        """Have a source that went on serve the models that its present configuration says."""
+        if self.prober is not None and self.context is not None:
+            self.prober.models = self.context.models = self.config.models
+
     @property
     def patience(self) -> float:
         """Seconds within which the first probe must have finished; endless where there is none."""

@@ -125,11 +125,15 @@ class Sources:
             for probed in leaving:
                 nursery.start_soon(probed.stop)
 
-    def alter(self, configs: Iterable[SourceConfig], floor: float) -> None:
-        """Have the sources of `configs` go on at the pace that these give them."""
-        for config in configs:
-            if config.name in self._running:
-                self._running[config.name].supervisor.alter(schedule_of(config, 0), floor)
+    def alter(self, kept: Iterable[BuiltSource], floor: float) -> None:
+        """Have the sources `kept` go on as their present configuration says."""
+        for built in kept:
+            probed = self._running[built.config.name]
+            is_new = probed.built.config.models != built.config.models
+            probed.built = built
+            probed.supervisor.alter(schedule_of(built.config, 0), floor)
+            if is_new:
+                probed.supervisor.changed()  # what it says of a new model is not known yet
 
 
 def schedule_of(config: SourceConfig, position: int) -> Schedule:

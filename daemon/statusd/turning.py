@@ -20,7 +20,7 @@ from statusd.web.edge.common import Common
 
 
 @attrs.frozen(kw_only=True)
-class Outcome:
+class Turned:
     """What became of the sources.
 
     Attributes:
@@ -47,7 +47,7 @@ class _Next:
     place: Place
 
 
-async def turn(daemon: Daemon, doors: Doors, plan: Plan) -> Outcome:
+async def turn(daemon: Daemon, doors: Doors, plan: Plan) -> Turned:
     """Turn `daemon` to `plan`; either whole or, when this raises, not at all.
 
     New sources get their first chance before the tree shows them; it then becomes another one in one step, together
@@ -75,11 +75,11 @@ async def turn(daemon: Daemon, doors: Doors, plan: Plan) -> Outcome:
     old = daemon.plan
     await _rebuild_tree(daemon, following, kept, waiting_room)
     await _let_in(daemon, started, waiting_room)
-    daemon.sources.alter((config for config in plan.configuration.sources if config.name in kept), floor)
+    daemon.sources.alter((one for one in daemon.parts.sources if one.config.name in kept), floor)
     await doors.change(following.place, daemon.nursery)
     await _tidy(daemon, leaving, old)
     names = {one.config.name for one in following.parts.sources}
-    return Outcome(
+    return Turned(
         started=tuple(one.config.name for _, one in new),
         stopped=tuple(one.config.name for one in leaving if one.config.name not in names),
         kept=tuple(sorted(kept)),
@@ -150,6 +150,8 @@ def _become(daemon: Daemon, following: _Next) -> None:
     for sink in come:
         daemon.hub.listen(sink.take)
         daemon.nursery.start_soon(sink.run)
+    for built in following.parts.sources:
+        built.serve()
     daemon.plan, daemon.parts = following.plan, following.parts
     daemon.documents, daemon.faults = following.documents, following.faults
     daemon.faults.plan, daemon.faults.nodes = following.plan, following.parts.plugin_nodes

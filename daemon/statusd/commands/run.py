@@ -20,7 +20,6 @@ from statusd.config.load import find, read
 from statusd.config.mistakes import ConfigError
 from statusd.errors import StartError, only
 from statusd.events import CONFIG_MISTAKE, START_FAILED, STARTED, event
-from statusd.events import STARTED, event
 from statusd.outcome import file_in
 from statusd.planning import Plan, plan
 from statusd.redaction import Redactor
@@ -32,8 +31,8 @@ from statusd.signals import stop_on_signal
 from statusd.systemd.activation import Inherited, forget, inherited
 from statusd.systemd.logs import LogFormat, configure_logging, flush
 from statusd.systemd.notify import Notifier, watchdog_interval
-from statusd.telling import StatusTeller
 from statusd.systemd.uncaught import log_uncaught_exceptions
+from statusd.telling import StatusTeller
 
 HARD_STOP: Final = 4.5
 """Seconds after the first signal at which a plugin that cannot be cancelled no longer keeps the process."""

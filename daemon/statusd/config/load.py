@@ -41,13 +41,21 @@ def read(path: str | None, environ: Mapping[str, str], bind: Sequence[str] | Non
     Raises:
         ConfigError: when the file cannot be read or is not TOML.
     """
+    found = find(path, environ)
+    if found is None:
+        return read_text(default_text(), BUILT_IN, environ, bind)
     if path is not None:
-        return read_text(_read(path, "name an existing file with --config"), path, environ, bind)
-    if named := environ.get(VARIABLE):
-        return read_text(_read(named, f"correct the variable {VARIABLE}"), named, environ, bind)
-    if _exists(SYSTEM_PATH):
-        return read_text(_read(SYSTEM_PATH, "correct or remove it"), SYSTEM_PATH, environ, bind)
-    return read_text(default_text(), BUILT_IN, environ, bind)
+        remedy = "name an existing file with --config"
+    else:
+        remedy = f"correct the variable {VARIABLE}" if environ.get(VARIABLE) else "correct or remove it"
+    return read_text(_read(found, remedy), found, environ, bind)
+
+
+def find(path: str | None, environ: Mapping[str, str]) -> str | None:
+    """Return the file that `read` reads, there or not; None where it is the built-in configuration."""
+    if path is not None:
+        return path
+    return environ.get(VARIABLE) or (SYSTEM_PATH if _exists(SYSTEM_PATH) else None)
 
 
 def read_text(

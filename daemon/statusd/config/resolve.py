@@ -13,6 +13,7 @@ from statusd.config.http import HttpSettings
 from statusd.config.mistakes import ConfigError, Mistake
 from statusd.config.plugin_faults import plugin_faults
 from statusd.config.ready import ReadySettings
+from statusd.config.reload import ReloadSettings
 from statusd.config.scan import secrets_in
 from statusd.config.schema import keys_of, structure
 from statusd.config.settings import PluginsSettings, Settings, SourceTable
@@ -66,7 +67,7 @@ class SourceConfig:
     @property
     def made_of(self) -> object:
         """All that the source itself is made of; the rest is its pace, and its place in the tree."""
-        return self.plugin, self.timeout, self.models, self.source_type, self.options, self.fault
+        return self.plugin, self.timeout, self.source_type, self.options, self.fault
 
     @property
     def info(self) -> SourceInfo:
@@ -97,6 +98,7 @@ class Configuration:
         models: model id -> names of its sources, best first, in the order of the file.
         ready: the table ``[ready]``.
         rollup: canonical path of a branch (``""`` = the whole tree) -> its rule, where the file gives it one.
+        reload: the table ``[reload]``.
         view_context: what the daemon hands to views.
         views: view name -> keyword arguments, for every view of the catalogue.
         sinks: sink name -> keyword arguments, for every sink of the catalogue.
@@ -111,6 +113,7 @@ class Configuration:
     models: Mapping[str, tuple[str, ...]]
     ready: ReadySettings
     rollup: Mapping[str, Rule]
+    reload: ReloadSettings
     view_context: ViewContext
     views: Mapping[str, Mapping[str, Any]] = attrs.field(repr=False)
     sinks: Mapping[str, Mapping[str, Any]] = attrs.field(repr=False)
@@ -150,6 +153,7 @@ def resolve(settings: Settings, catalogue: Catalogue) -> Configuration:
         models=settings.models,
         ready=settings.ready,
         rollup=settings.rollup,
+        reload=settings.reload,
         view_context=context,
         views=views,
         sinks=sinks,

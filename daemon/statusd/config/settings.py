@@ -17,6 +17,7 @@ from statusd.config.mistakes import Mistake
 from statusd.config.models import read_models
 from statusd.config.places import Places
 from statusd.config.ready import ReadySettings, read_ready
+from statusd.config.reload import ReloadSettings
 from statusd.config.rollup import read_rollup
 from statusd.config.schema import structure
 from statusd.config.tables import inner_table
@@ -81,6 +82,7 @@ class Settings:
         models: model id -> names of the sources that can serve it, best first, in the order of the file.
         ready: the table ``[ready]``.
         rollup: canonical path of a branch -> its rule.
+        reload: the table ``[reload]``.
         views, sinks: the tables ``[views.<name>]`` and ``[sinks.<name>]``, by name.
         environ: where the variables that secrets name are looked up.
         mistakes: what is wrong so far; `resolve` raises them together with those that only plugins can tell.
@@ -95,6 +97,7 @@ class Settings:
     models: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     ready: ReadySettings = attrs.field(factory=ReadySettings)
     rollup: Mapping[str, Rule] = attrs.field(factory=dict)
+    reload: ReloadSettings = attrs.field(factory=ReloadSettings)
     views: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict, repr=False)
     sinks: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict, repr=False)
     environ: Mapping[str, str] = attrs.field(factory=dict, repr=False)
@@ -139,6 +142,7 @@ def read_settings(
     places = Places(sources=named, models=served)
     ready = read_ready(inner_table(table, "ready", findings), places, findings)
     rollup = read_rollup(inner_table(table, "rollup", findings), places, findings)
+    reload = _reload(inner_table(table, "reload", findings), findings)
     views = _tables(table, "views", findings)
     sinks = _tables(table, "sinks", findings)
     return Settings(
@@ -149,6 +153,7 @@ def read_settings(
         models=models,
         ready=ready,
         rollup=rollup,
+        reload=reload,
         views=views,
         sinks=sinks,
         environ=environ,
@@ -158,7 +163,7 @@ def read_settings(
     )
 
 
-_TABLES: Final = ("http", "plugins", "sources", "models", "ready", "rollup", "views", "sinks")
+_TABLES: Final = ("http", "plugins", "sources", "models", "ready", "rollup", "reload", "views", "sinks")
 
 
 def _tables(table: Mapping[str, object], name: str, findings: Findings) -> dict[str, dict[str, Any]]:
@@ -176,6 +181,12 @@ def _plugins(table: Mapping[str, object], findings: Findings) -> PluginsSettings
     for name in sorted(set(plugins.enabled) & set(plugins.disabled)):
         findings.mistake("plugins.enabled", f"{quoted(name)} is listed in plugins.disabled too; remove one")
     return plugins
+
+
+def _reload(table: Mapping[str, object], findings: Findings) -> ReloadSettings:
+    before = len(findings.mistakes)
+    options = structure(ReloadSettings, table, "reload", findings)
+    return ReloadSettings(**options) if len(findings.mistakes) == before else ReloadSettings()
 
 
 def _source(name: str, table: Mapping[str, object], findings: Findings) -> SourceTable | None:

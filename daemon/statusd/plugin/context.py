@@ -194,12 +194,12 @@ class Context(Protocol):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The ids of the models in ``[models]`` that name this source, in the configured order."""
+        """The ids of the models in ``[models]`` that name this source, in the configured order; a reload may change them."""
         ...
 
     @property
     def all_models(self) -> tuple[str, ...]:
-        """The ids of every model in ``[models]``, whoever serves it, in the configured order."""
+        """The ids of every model in ``[models]``, whoever serves it, in the configured order; a reload may change them."""
         ...
 
     @property

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import attrs
 import trio
 
+from statusd.events import ATTRIBUTE, Event, event
 from statusd.plugin.context import Clock, Completed, HttpClient, RedisClient, TcpClient, WebSocketClient
 
 T = TypeVar("T")
@@ -19,26 +20,31 @@ LISTENS: Final[ContextVar[bool]] = ContextVar("statusd_listens", default=False)
 
 
 class SourceLog(logging.LoggerAdapter[logging.Logger]):
-    """A logger that names its source in each line."""
+    """A logger that names its source in each line, and to programs."""
 
     def __init__(self, source: str) -> None:
         super().__init__(logging.getLogger("statusd.sources"), {"source": source})
+        self._source = source
         self._prefix = f"source {source}: "
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Put the source's name in front."""
+        """Put the source's name in front, and into the record's event."""
+        extra = kwargs.get("extra") or {}
+        told = extra.get(ATTRIBUTE)
+        kind, fields = (told.kind, told.fields) if isinstance(told, Event) else (None, {})
+        kwargs["extra"] = {**extra, **event(kind, **{**fields, "source": self._source})}
         # The name's alphabet has no %, so it cannot be taken for a placeholder.
         return f"{self._prefix}{msg}", kwargs
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(eq=False, kw_only=True)
 class SourceContext:
     """The `statusd.Context` of one source.
 
     Attributes:
         name: the source's name.
         plugin: its plugin's name.
-        models: ids of the models it is configured to serve.
+        models: ids of the models it is configured to serve; a reload may change them.
         every_model: returns the ids of all configured models.
         timeout: seconds for a whole probe.
         clock: the time.

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from statusd.errors import ProbeError, ReportError, only, place_of
+from statusd.events import PLUGIN_FAILED, event
 from statusd.model.report import Report
 from statusd.model.tree import segment
 from statusd.plugin.contracts import Source
@@ -48,7 +49,7 @@ class FaultLog:
     def add(self, kind: str, message: str) -> None:
         """Note a fault of this probe; `kind` is what makes it the same as the last one."""
         if kind not in self._last:
-            self.log.error("%s: %s", kind, message)
+            self.log.error("%s: %s", kind, message, extra=event(PLUGIN_FAILED, reason=kind))
         self._now.add(kind)
 
     def add_exception(self, error: BaseException) -> None:
@@ -56,7 +57,8 @@ class FaultLog:
         cause = only(error)
         kind = f"{type(cause).__qualname__} at {place_of(cause)}"
         if kind not in self._last:
-            self.log.error("its plugin raised", exc_info=error)
+            extra = event(PLUGIN_FAILED, reason="plugin_failed")
+            self.log.error("its plugin raised", exc_info=error, extra=extra)
         self._now.add(kind)
 
     def end_of_probe(self) -> None:
@@ -72,7 +74,7 @@ class Prober:
         name: the source's name.
         source: the source.
         timeout: seconds for a whole probe.
-        models: ids of the models it may report about.
+        models: ids of the models it may report about; a reload may change them.
         trace: what its clients say they do.
         redact: masks secrets in a JSON value.
         log: the source's.
@@ -95,10 +97,11 @@ class Prober:
     async def probe(self) -> Reports:
         """Probe once; never raises, whatever the plugin does, and ends by the deadline."""
         self.trace.clear()
+        known = self.models  # one that goes meanwhile may be in what is found yet
         try:
             with trio.fail_after(self.timeout):
                 value = await self._call()
-            reports = checked_reports(value, models=self.models)
+            reports = checked_reports(value, models={*known, *self.models})
         except trio.TooSlowError:
             reports = self._failed(Report.down("timeout", self._timeout_message()))
         except ReportError as error:
