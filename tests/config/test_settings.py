@@ -89,7 +89,7 @@ def test_bind_on_the_command_line_replaces_the_configured_one():
         (
             "[history]\ndays = 1",
             (
-                'history: unknown key; expected "http", "models", "plugins", "ready", "rollup", "sinks", '
+                'history: unknown key; expected "http", "models", "plugins", "ready", "reload", "rollup", "sinks", '
                 '"sources" or "views"'
             ),
         ),
