@@ -9,6 +9,8 @@ from typing import Final
 
 import trio
 
+from statusd.events import STOPPING, event
+
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,8 @@ async def stop_on_signal(
                 log.warning("second signal: stopping at once")
                 scope.cancel()
                 return
-            log.info("%s: stopping", signal.Signals(number).name)
+            name = signal.Signals(number).name
+            log.info("%s: stopping", name, extra=event(STOPPING, signal=name))
             if on_first is not None:
                 on_first()
             stop.set()

@@ -11,6 +11,7 @@ import attrs
 import pluggy
 
 from statusd.errors import PluginError, StartError
+from statusd.events import PLUGIN_FAILED, event
 from statusd.plugin import hookspecs
 from statusd.plugin.registry import Catalogue, InstalledPlugin, Registry, catalogue
 
@@ -92,12 +93,14 @@ def _loaded(manager: pluggy.PluginManager, point: EntryPoint, plugin: InstalledP
         manager.register(module, name=point.name)
         _register(manager, module, registry)
     except PluginError as error:
-        log.error("plugin %s: %s", point.name, error.message)  # noqa: TRY400  # the message says it all; there is no foreign traceback
+        extra = event(PLUGIN_FAILED, plugin=point.name, reason=error.reason)
+        log.error("plugin %s: %s", point.name, error.message, extra=extra)  # noqa: TRY400  # the message says it all; there is no foreign traceback
         return attrs.evolve(plugin, error=error)
     except KeyboardInterrupt:  # Ctrl-C, which is the only way to end a slow import
         raise
     except BaseException as error:  # containment: a plugin may raise anything while it loads, or try to exit
-        log.exception("plugin %s could not be loaded", point.name)
+        extra = event(PLUGIN_FAILED, plugin=point.name, reason="plugin_failed")
+        log.exception("plugin %s could not be loaded", point.name, extra=extra)
         failure = PluginError(
             "plugin_failed",
             f'The plugin "{point.name}" of {plugin.distribution} {plugin.version} could not be loaded '

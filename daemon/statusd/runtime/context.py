@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import attrs
 import trio
 
-from statusd.events import ATTRIBUTE, Event, event
+from statusd.events import ATTRIBUTE, Event
 from statusd.plugin.context import Clock, Completed, HttpClient, RedisClient, TcpClient, WebSocketClient
 
 T = TypeVar("T")
@@ -31,8 +31,9 @@ class SourceLog(logging.LoggerAdapter[logging.Logger]):
         """Put the source's name in front, and into the record's event."""
         extra = kwargs.get("extra") or {}
         told = extra.get(ATTRIBUTE)
-        kind, fields = (told.kind, told.fields) if isinstance(told, Event) else (None, {})
-        kwargs["extra"] = {**extra, **event(kind, **{**fields, "source": self._source})}
+        own = {"source": self._source}
+        event = Event(told.kind, {**told.fields, **own}) if isinstance(told, Event) else Event(None, own)
+        kwargs["extra"] = {**extra, ATTRIBUTE: event}
         # The name's alphabet has no %, so it cannot be taken for a placeholder.
         return f"{self._prefix}{msg}", kwargs
 

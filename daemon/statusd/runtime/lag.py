@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 import attrs
 import trio
 
+from statusd.events import LOOP_BLOCKED, Event, event
 from statusd.model.report import Report
 from statusd.runtime.hub import Inbox, Statement
 
@@ -70,7 +71,8 @@ class LagWatch(trio.abc.Instrument):
             culprit, worst = self._culprit, self._worst
             self._noticed, self._worst = trio.Event(), 0.0
             if culprit not in logged:
-                log.warning("%s blocked the event loop for %.2f s", culprit, worst)
+                extra = _event(culprit, worst)
+                log.warning("%s blocked the event loop for %.2f s", culprit, worst, extra=extra)
                 logged.add(culprit)
             await self.inbox.send(Statement(path=PATH, report=_blocked(culprit)))
             with trio.move_on_after(REMEMBER):
@@ -82,6 +84,18 @@ def _blocked(culprit: str) -> Report:
         "loop_blocked",
         f"{culprit} kept everything else waiting; what blocks belongs into a plain probe, or into context.in_thread.",
         facts={"culprit": culprit},
+    )
+
+
+def _event(culprit: str, seconds: float) -> dict[str, Event]:
+    source = culprit.removeprefix(SOURCE_TASK) if culprit.startswith(SOURCE_TASK) else ""
+    return event(
+        LOOP_BLOCKED,
+        source=source,
+        path=PATH,
+        reason="loop_blocked",
+        culprit=culprit,
+        seconds=f"{seconds:.2f}",
     )
 
 

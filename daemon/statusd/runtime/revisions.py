@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from statusd.events import STATE_NOT_KEPT, event
 from statusd.files import read_at_most, write_atomically
 from statusd.model.snapshot import Change
 
@@ -58,7 +59,10 @@ class RevisionFile:
             write_atomically(self.path, b"%d\n" % self._reserved)
         except OSError as error:
             log.warning(
-                "%s cannot be written (%s): revisions follow the clock alone", self.path, error.strerror
+                "%s cannot be written (%s): revisions follow the clock alone",
+                self.path,
+                error.strerror,
+                extra=event(STATE_NOT_KEPT, file=str(self.path)),
             )
             self.path = None
 
@@ -74,9 +78,15 @@ class RevisionFile:
         except FileNotFoundError:
             return 0
         except OSError as error:
-            log.warning("%s cannot be read (%s): revisions follow the clock alone", self.path, error.strerror)
+            log.warning(
+                "%s cannot be read (%s): revisions follow the clock alone",
+                self.path,
+                error.strerror,
+                extra=event(STATE_NOT_KEPT, file=str(self.path)),
+            )
             return 0
         if not text.isdigit() or int(text) > GREATEST:
-            log.warning("%s holds no revision and is replaced", self.path)
+            extra = event(STATE_NOT_KEPT, file=str(self.path))
+            log.warning("%s holds no revision and is replaced", self.path, extra=extra)
             return 0
         return int(text)

@@ -9,7 +9,8 @@ from typing import Final
 import attrs
 import trio
 
-from statusd.model.snapshot import Change
+from statusd.events import PLUGIN_FAILED, TRANSITION, Event, event
+from statusd.model.snapshot import Change, Snapshot
 from statusd.model.status import Status
 from statusd.model.tree import Transition
 from statusd.plugin.contracts import Sink
@@ -42,9 +43,30 @@ def log_transitions(change: Change) -> None:
     unnamed = {id(part) for part in parts[PARTS:]}
     for transition in change.transitions:
         if id(transition) not in unnamed:
-            transitions_log.log(_level(transition), "%s", as_line(transition))
+            extra = _event(transition, change.snapshot)
+            transitions_log.log(_level(transition), "%s", as_line(transition), extra=extra)
     if unnamed:
-        transitions_log.info("%s: %d more parts changed", _source_of(parts[-1]), len(unnamed))
+        where = _source_of(parts[-1])
+        more = event(None, path=where, revision=parts[-1].revision)
+        transitions_log.info("%s: %d more parts changed", where, len(unnamed), extra=more)
+
+
+def _event(transition: Transition, snapshot: Snapshot) -> dict[str, Event]:
+    kind, _, rest = transition.path.partition("/")
+    if kind == "sources":
+        source = rest.partition("/")[0]
+    else:
+        node = snapshot.find(transition.path)
+        source = node.source if node is not None else ""
+    return event(
+        TRANSITION,
+        source=source,
+        path=transition.path,
+        before=transition.before or "new",
+        after=transition.after or "gone",
+        reason=transition.reason,
+        revision=transition.revision,
+    )
 
 
 def _is_part(transition: Transition) -> bool:
@@ -94,7 +116,11 @@ class SinkRunner:
                 self._queue.popleft()
                 self.dropped += 1
                 if self.dropped == 1:
-                    log.warning("sink %s is too slow: the oldest transitions are dropped", self.sink.name)
+                    log.warning(
+                        "sink %s is too slow: the oldest transitions are dropped",
+                        self.sink.name,
+                        extra=event(None, sink=self.sink.name),
+                    )
             self._queue.append(transition)
         self._wake.set()
 
@@ -123,7 +149,9 @@ class SinkRunner:
             await trio.lowlevel.checkpoint_if_cancelled()
             if not self._is_failing:
                 log.exception(
-                    "sink %s failed; later failures of it are not logged until it recovers", self.sink.name
+                    "sink %s failed; later failures of it are not logged until it recovers",
+                    self.sink.name,
+                    extra=event(PLUGIN_FAILED, sink=self.sink.name, reason="plugin_failed"),
                 )
             self._is_failing = True
         else:

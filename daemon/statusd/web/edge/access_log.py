@@ -12,6 +12,7 @@ from typing import Final
 
 import attrs
 
+from statusd.events import REQUEST, Event, event
 from statusd.web.edge.traffic import Exchange
 
 log = logging.getLogger("statusd.access")
@@ -68,7 +69,7 @@ class SampledLog:
             self._sum_up(now)
         if self._has_room(now):
             self._written.append(now)
-            log.info("%s", line(exchange))
+            log.info("%s", line(exchange), extra=_event(exchange))
             return
         if not self._left_out:
             self._due = now + LATER
@@ -103,6 +104,19 @@ def line(exchange: Exchange) -> str:
     client = _shown(exchange.client, SHORT) or "-"
     status = exchange.status or "-"
     return f'{client} "{request}" {status} {exchange.size} {exchange.seconds:.4f} {exchange.stage}'
+
+
+def _event(exchange: Exchange) -> dict[str, Event]:
+    return event(
+        REQUEST,
+        client=_shown(exchange.client, SHORT),
+        method=_shown(exchange.method, SHORT),
+        target=_shown(exchange.target, LONG),
+        status=str(exchange.status or ""),
+        size=str(exchange.size),
+        seconds=f"{exchange.seconds:.4f}",
+        stage=str(exchange.stage),
+    )
 
 
 def _shown(text: str, most: int) -> str:

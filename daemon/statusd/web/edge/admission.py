@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import attrs
 
+from statusd.events import CONNECTIONS_FULL, event
 from statusd.web.edge.limits import Limits
 
 log = logging.getLogger("statusd.web")
@@ -233,5 +234,6 @@ class Admission:
                 "As many connections are open as may be (%d): for each new one an old one is ended that waits for its "
                 "client; once there is none, only probe endpoints are answered. See connections in [http.limits].",
                 self.main.places + self.reserve.places,
+                extra=event(CONNECTIONS_FULL, connections=str(self.main.places + self.reserve.places)),
             )
             self._said_at = now

@@ -16,6 +16,8 @@ import attrs
 import trio
 
 from statusd.errors import StartError
+from statusd.events import CERTIFICATE as ABOUT_CERTIFICATE
+from statusd.events import event
 from statusd.model.report import Json, Report
 from statusd.web.bodies import timestamp
 from statusd.web.edge.x509 import About, about
@@ -145,7 +147,11 @@ class Certificates:
                 await say(report)
                 if said is not None and said.status is report.status and said.reason != report.reason:
                     # No transition tells it: that it expires soon was said a week before it does.
-                    log.warning("daemon/tls: still %s (%s): %s", report.status, report.reason, report.message)
+                    extra = event(
+                        ABOUT_CERTIFICATE, path="daemon/tls", after=report.status, reason=report.reason
+                    )
+                    text = "daemon/tls: still %s (%s): %s"
+                    log.warning(text, report.status, report.reason, report.message, extra=extra)
                 said = report
             task_status.started()
             task_status = trio.TASK_STATUS_IGNORED
@@ -168,7 +174,8 @@ class Certificates:
             self._problem, self._failures = "", 0
             found = self._pair.about
             until = f", valid until {timestamp(found.not_after)}" if found is not None else ""
-            log.info("The certificate was loaded anew from %s%s.", self.certificate, until)
+            extra = event(ABOUT_CERTIFICATE, path="daemon/tls", file=str(self.certificate))
+            log.info("The certificate was loaded anew from %s%s.", self.certificate, until, extra=extra)
 
 
 def _files(*paths: str) -> tuple[_File, _File]:
