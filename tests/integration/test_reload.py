@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from pathlib import Path
 
 import trio
 
@@ -64,28 +65,34 @@ async def test_a_new_source_has_reported_before_the_tree_shows_it(tmp_path):
 
 
 async def test_a_new_source_that_hangs_holds_up_the_reload_for_a_moment_only(tmp_path):
-    async with Upstream() as one, Upstream(behaviour=Hang()) as two:
-        async with reloading(tmp_path, http("one", one)) as daemon:
-            outcome = await daemon.reload(http("one", one) + http("two", two, timeout=3))
-            assert outcome.ok
-            assert outcome.ended - outcome.began < 3
-            assert (await daemon.client.node("sources/two"))["reason"] == "pending"
-            await daemon.client.until_reason("sources/two", "timeout")
+    async with (
+        Upstream() as one,
+        Upstream(behaviour=Hang()) as two,
+        reloading(tmp_path, http("one", one)) as daemon,
+    ):
+        outcome = await daemon.reload(http("one", one) + http("two", two, timeout=3))
+        assert outcome.ok
+        assert outcome.ended - outcome.began < 3
+        assert (await daemon.client.node("sources/two"))["reason"] == "pending"
+        await daemon.client.until_reason("sources/two", "timeout")
 
 
 async def test_a_source_that_is_not_there_any_more_is_gone_with_its_connection_and_its_series(tmp_path):
-    async with Upstream() as one, Upstream() as two:
-        async with reloading(tmp_path, http("one", one) + http("two", two)) as daemon:
-            await daemon.client.until_reason("sources/two", "ok")
-            await daemon.client.until_reason("sources/one", "ok")
-            assert (await daemon.reload(http("one", one))).ok
-            assert (await daemon.client.node("sources/two"))["reason"] == "no such node"
-            await until(lambda: two.open_connections == 0)
-            asked = len(two.requests)
-            await one.wait_for_requests(len(one.requests) + 2)
-            assert len(two.requests) == asked
-            assert b'"two"' not in (await daemon.client.get("/metrics")).body
-            assert b'"one"' in (await daemon.client.get("/metrics")).body
+    async with (
+        Upstream() as one,
+        Upstream() as two,
+        reloading(tmp_path, http("one", one) + http("two", two)) as daemon,
+    ):
+        await daemon.client.until_reason("sources/two", "ok")
+        await daemon.client.until_reason("sources/one", "ok")
+        assert (await daemon.reload(http("one", one))).ok
+        assert (await daemon.client.node("sources/two"))["reason"] == "no such node"
+        await until(lambda: two.open_connections == 0)
+        asked = len(two.requests)
+        await one.wait_for_requests(len(one.requests) + 2)
+        assert len(two.requests) == asked
+        assert b'"two"' not in (await daemon.client.get("/metrics")).body
+        assert b'"one"' in (await daemon.client.get("/metrics")).body
 
 
 async def test_a_source_with_another_address_begins_anew_there(tmp_path):
@@ -284,7 +291,7 @@ def census():
         task = todo.pop()
         tasks += 1
         todo += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
-    return Census((tasks, threading.active_count(), len(os.listdir("/proc/self/fd"))))
+    return Census((tasks, threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))))
 
 
 class Census(tuple):
