@@ -5,9 +5,13 @@
 #    source ~/.local/share/bash_completion/statusd
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_statusd_subparsers=(run demo check probe plugins show watch explain)
+_shtab_statusd_subparsers=(run reload drain undrain drains demo check probe plugins show watch explain)
 
-_shtab_statusd_run_option_strings=(-h --help --config --bind)
+_shtab_statusd_run_option_strings=(-h --help --config --bind --log-format)
+_shtab_statusd_reload_option_strings=(-h --help --pid --runtime-directory --json)
+_shtab_statusd_drain_option_strings=(-h --help --reason --for --runtime-directory --json)
+_shtab_statusd_undrain_option_strings=(-h --help --runtime-directory --json)
+_shtab_statusd_drains_option_strings=(-h --help --runtime-directory --json)
 _shtab_statusd_demo_option_strings=(-h --help --bind)
 _shtab_statusd_check_option_strings=(-h --help --json)
 _shtab_statusd_probe_option_strings=(-h --help --config --json)
@@ -31,10 +35,23 @@ _shtab_statusd_explain___token_file_COMPGEN=_shtab_compgen_files
 _shtab_statusd_explain___ca_file_COMPGEN=_shtab_compgen_files
 _shtab_statusd_explain___config_COMPGEN=_shtab_compgen_files
 
-_shtab_statusd_pos_0_choices=(run demo check probe plugins show watch explain)
+_shtab_statusd_run___log_format_choices=(auto text json)
+_shtab_statusd_pos_0_choices=(run reload drain undrain drains demo check probe plugins show watch explain)
 
 _shtab_statusd_run__h_nargs=0
 _shtab_statusd_run___help_nargs=0
+_shtab_statusd_reload__h_nargs=0
+_shtab_statusd_reload___help_nargs=0
+_shtab_statusd_reload___json_nargs=0
+_shtab_statusd_drain__h_nargs=0
+_shtab_statusd_drain___help_nargs=0
+_shtab_statusd_drain___json_nargs=0
+_shtab_statusd_undrain__h_nargs=0
+_shtab_statusd_undrain___help_nargs=0
+_shtab_statusd_undrain___json_nargs=0
+_shtab_statusd_drains__h_nargs=0
+_shtab_statusd_drains___help_nargs=0
+_shtab_statusd_drains___json_nargs=0
 _shtab_statusd_demo__h_nargs=0
 _shtab_statusd_demo___help_nargs=0
 _shtab_statusd_check__h_nargs=0

@@ -50,8 +50,8 @@ function _shtab_statusd_using
   test "$_shtab_statusd_cmdpath" = "$argv"
 end
 
-set -g _shtab_statusd_commands run demo check probe plugins show watch explain
-set -g _shtab_statusd_opts_with_value --bind --ca-file --config --token-file --url
+set -g _shtab_statusd_commands run reload drain undrain drains demo check probe plugins show watch explain
+set -g _shtab_statusd_opts_with_value --bind --ca-file --config --for --log-format --pid --reason --runtime-directory --token-file --url
 
 complete -c statusd -e
 complete -c statusd -f
@@ -62,6 +62,26 @@ complete -c statusd -n '_shtab_statusd_using; and test $_shtab_statusd_npos -eq 
 complete -c statusd -n '_shtab_statusd_using run' -s h -l help -d 'show this help message and exit'
 complete -c statusd -n '_shtab_statusd_using run' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the configuration; default: $STATUSD_CONFIG, then /etc/statusd/statusd.toml, then the built-in one'
 complete -c statusd -n '_shtab_statusd_using run' -l bind -x -d 'listen here instead of [http] bind, such as 127.0.0.1:8000 or unix:/run/x.sock; repeatable'
+complete -c statusd -n '_shtab_statusd_using run' -l log-format -xka "auto text json" -d 'how log records look on standard error: text, or json, an object a line; default: auto, which is fields of their own where standard error is the journal, else text'
+complete -c statusd -n '_shtab_statusd_using; and test $_shtab_statusd_npos -eq 0' -a reload -d 'Have a running daemon reload its configuration, and wait for what becomes of it; with mistakes the old one goes on, and this exits with 78.'
+complete -c statusd -n '_shtab_statusd_using reload' -s h -l help -d 'show this help message and exit'
+complete -c statusd -n '_shtab_statusd_using reload' -l pid -x -d 'the daemon'"'"'s process; default: $MAINPID, then the one that it wrote down'
+complete -c statusd -n '_shtab_statusd_using reload' -l runtime-directory -x -d 'where the daemon keeps what concerns this run of it; default: $RUNTIME_DIRECTORY, then /run/statusd'
+complete -c statusd -n '_shtab_statusd_using reload' -l json -d 'print JSON instead of text'
+complete -c statusd -n '_shtab_statusd_using; and test $_shtab_statusd_npos -eq 0' -a drain -d 'Take a node of a running daemon out of service, over restarts too, until its time is over or `undrain` ends it; a drained one is off, and not ready.'
+complete -c statusd -n '_shtab_statusd_using drain' -s h -l help -d 'show this help message and exit'
+complete -c statusd -n '_shtab_statusd_using drain' -l reason -x -d 'why, for whoever meets it: one line'
+complete -c statusd -n '_shtab_statusd_using drain' -l for -x -d 'end it by itself after this time, such as 90s, 15m, 2h, 3d or 1h30m; default: `undrain` alone ends it'
+complete -c statusd -n '_shtab_statusd_using drain' -l runtime-directory -x -d 'where the daemon keeps what concerns this run of it; default: $RUNTIME_DIRECTORY, then /run/statusd'
+complete -c statusd -n '_shtab_statusd_using drain' -l json -d 'print JSON instead of text'
+complete -c statusd -n '_shtab_statusd_using; and test $_shtab_statusd_npos -eq 0' -a undrain -d 'Put a drained node of a running daemon back into service.'
+complete -c statusd -n '_shtab_statusd_using undrain' -s h -l help -d 'show this help message and exit'
+complete -c statusd -n '_shtab_statusd_using undrain' -l runtime-directory -x -d 'where the daemon keeps what concerns this run of it; default: $RUNTIME_DIRECTORY, then /run/statusd'
+complete -c statusd -n '_shtab_statusd_using undrain' -l json -d 'print JSON instead of text'
+complete -c statusd -n '_shtab_statusd_using; and test $_shtab_statusd_npos -eq 0' -a drains -d 'List what is drained, until when, and why.'
+complete -c statusd -n '_shtab_statusd_using drains' -s h -l help -d 'show this help message and exit'
+complete -c statusd -n '_shtab_statusd_using drains' -l runtime-directory -x -d 'where the daemon keeps what concerns this run of it; default: $RUNTIME_DIRECTORY, then /run/statusd'
+complete -c statusd -n '_shtab_statusd_using drains' -l json -d 'print JSON instead of text'
 complete -c statusd -n '_shtab_statusd_using; and test $_shtab_statusd_npos -eq 0' -a demo -d 'Run the daemon against embedded upstreams that change over time, until Ctrl-C.'
 complete -c statusd -n '_shtab_statusd_using demo' -s h -l help -d 'show this help message and exit'
 complete -c statusd -n '_shtab_statusd_using demo' -l bind -x -d 'listen here instead of 127.0.0.1:8000'
