@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "web": BOTTOM | {"model", "plugin"},
     "runtime": BOTTOM | {"model", "plugin"},
     "config": BOTTOM | {"model", "plugin", "redaction"},
+    "control": BOTTOM | {"model", "runtime"},
 }
 """Wing -> what it may import besides itself; the composition (parts, building, app, commands, cli, demo) and testing may more."""
 ONLY_IN = {

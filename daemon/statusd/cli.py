@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,8 @@ from statusd.config.mistakes import ConfigError
 from statusd.errors import StartError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from statusd.commands.where import Where
 
 EXIT_CODES: Final[Mapping[int, str]] = {
@@ -59,7 +62,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"statusd {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
-        _add_run, _add_reload, _add_demo, _add_check, _add_probe, _add_plugins, _add_show, _add_watch, _add_explain,
+        _add_run, _add_reload, _add_drain, _add_undrain, _add_drains, _add_demo, _add_check, _add_probe, _add_plugins, _add_show, _add_watch, _add_explain,
     ):  # fmt: skip
         add(commands)
     return parser
@@ -92,10 +95,55 @@ def _add_reload(commands: Any) -> None:
         "and this exits with 78",
     )
     parser.add_argument(
-        "--pid", type=int, metavar="PID", help="the daemon's process; default: $MAINPID, then the one that it wrote down"
+        "--pid",
+        type=int,
+        metavar="PID",
+        help="the daemon's process; default: $MAINPID, then the one that it wrote down",
     )
     _add_runtime_directory(parser)
     _add_json(parser)
+
+
+def _add_drain(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "drain",
+        _drain,
+        "take a node of a running daemon out of service, over restarts too, until its time is over or `undrain` ends it; a "
+        "drained one is off, and not ready",
+    )
+    _add_drained_path(parser)
+    parser.add_argument("--reason", required=True, metavar="TEXT", help="why, for whoever meets it: one line")
+    parser.add_argument(
+        "--for",
+        dest="duration",
+        metavar="TIME",
+        help="end it by itself after this time, such as 90s, 15m, 2h, 3d or 1h30m; default: `undrain` alone ends it",
+    )
+    _add_runtime_directory(parser)
+    _add_json(parser)
+
+
+def _add_undrain(commands: Any) -> None:
+    parser = _add(commands, "undrain", _undrain, "put a drained node of a running daemon back into service")
+    _add_drained_path(parser)
+    _add_runtime_directory(parser)
+    _add_json(parser)
+
+
+def _add_drains(commands: Any) -> None:
+    parser = _add(commands, "drains", _drains, "list what is drained, until when, and why")
+    _add_runtime_directory(parser)
+    _add_json(parser)
+
+
+def _add_drained_path(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path",
+        metavar="PATH",
+        help="a source, a part of one, or a model, as `show` names it, such as sources/queue or models/ID; `sources`, "
+        "`models`, or / for the whole tree",
+    )
 
 
 def _add_demo(commands: Any) -> None:
@@ -244,6 +292,51 @@ def _reload(options: argparse.Namespace) -> int:
     reloaded = reload(os.environ, pid=options.pid, directory=options.runtime_directory)
     _print(reloaded.as_json() if options.json else reloaded.as_text())
     return reloaded.exit_code
+
+
+def _drain(options: argparse.Namespace) -> int:
+    from statusd.commands.drain import drain, drained_text, reason_of
+    from statusd.commands.durations import duration
+
+    try:
+        reason = reason_of(options.reason)
+        seconds = None if options.duration is None else duration(options.duration)
+    except ValueError as error:
+        print(f"statusd drain: {error}", file=sys.stderr)
+        return 2
+    return _with_control(
+        options,
+        lambda where: drain(options.path, reason, seconds, where),
+        lambda done: drained_text(done, time.time()),
+    )
+
+
+def _undrain(options: argparse.Namespace) -> int:
+    from statusd.commands.drain import undrain, undrained_text
+
+    return _with_control(options, lambda where: undrain(options.path, where), undrained_text)
+
+
+def _drains(options: argparse.Namespace) -> int:
+    from statusd.commands.drain import drains, drains_text
+
+    return _with_control(options, drains, lambda found: drains_text(found, time.time()))
+
+
+def _with_control(
+    options: argparse.Namespace, command: Callable[[Path], Any], as_text: Callable[[Any], str]
+) -> int:
+    """Run a command of the control socket; what the daemon does not do is a fault, or the command's own mistake."""
+    from statusd.commands.drain import USAGE
+    from statusd.control.asking import ControlError, socket_of
+
+    try:
+        done = command(socket_of(options.runtime_directory, os.environ))
+    except ControlError as error:
+        print(f"statusd: {error}", file=sys.stderr)
+        return 2 if error.error in USAGE else 1
+    _print(done if options.json else as_text(done))
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:
