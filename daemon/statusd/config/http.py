@@ -66,7 +66,8 @@ class HttpKeys:
     """The keys of ``[http]``, as the file has them."""
 
     bind: tuple[str, ...] = option(
-        (str(DEFAULT_BIND),), help="Addresses to listen on; `--bind` replaces them."
+        (str(DEFAULT_BIND),),
+        help="Addresses to listen on; `--bind` replaces them, and so do sockets that systemd hands over.",
     )
     bind_probes: tuple[str, ...] = option(
         (),
