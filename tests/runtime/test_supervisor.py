@@ -1,4 +1,5 @@
 import random
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -83,3 +84,56 @@ def test_the_second_probe_has_a_random_phase_after_the_first(interval, first, to
     schedule = Schedule(interval=interval, timeout=1.0, ttl=1.0)
     second = schedule.second_due(first, first + took, chance)
     assert first + took < second <= first + max(interval, took + GRID) + 1e-6
+
+
+@attrs.define
+class Altering:
+    """A supervisor at work, whose pace a test changes."""
+
+    supervisor: Supervisor
+    prober: SlowProber
+
+    def gaps(self):
+        return [after - before for before, after in pairwise(self.prober.began)]
+
+
+async def altering(nursery, schedule, takes=0.0):
+    prober = SlowProber(takes=takes)
+    send, receive = trio.open_memory_channel(1000)
+    supervisor = Supervisor(prober=prober, schedule=schedule, inbox=send, chance=random.Random(7))
+    await nursery.start(supervisor.run)
+    await supervisor.has_reported.wait()
+    return Altering(supervisor, prober), receive
+
+
+async def test_a_quicker_pace_holds_at_once(autojump_clock, nursery):
+    it, _receive = await altering(nursery, Schedule(interval=3600.0, timeout=2.0, ttl=8.0))
+    it.supervisor.alter(Schedule(interval=1.0, timeout=2.0, ttl=8.0), 1.0)
+    await trio.sleep(30)
+    assert 28 <= len(it.prober.began) <= 36
+    assert max(it.gaps()) <= 1.001
+
+
+async def test_a_slower_pace_holds_after_the_probe_that_was_due(autojump_clock, nursery):
+    it, _receive = await altering(nursery, Schedule(interval=1.0, timeout=2.0, ttl=8.0))
+    it.supervisor.alter(Schedule(interval=100.0, timeout=2.0, ttl=8.0), 1.0)
+    await trio.sleep(95)
+    assert len(it.prober.began) == 2
+
+
+async def test_the_same_pace_moves_nothing(autojump_clock, nursery):
+    it, _receive = await altering(nursery, Schedule(interval=10.0, timeout=2.0, ttl=8.0, position=3))
+    for _ in range(50):
+        await trio.sleep(1.0)
+        it.supervisor.alter(Schedule(interval=10.0, timeout=2.0, ttl=8.0), 1.0)
+    assert 5 <= len(it.prober.began) <= 8
+
+
+async def test_it_is_overdue_when_what_it_should_have_sent_has_not_come(autojump_clock, nursery):
+    it, _receive = await altering(nursery, Schedule(interval=1.0, timeout=2.0, ttl=8.0))
+    for _ in range(20):
+        await trio.sleep(0.5)
+        assert it.supervisor.overdue(trio.current_time()) <= 0
+    it.prober.takes = 1000.0
+    await trio.sleep(50)
+    assert it.supervisor.overdue(trio.current_time()) > 40
