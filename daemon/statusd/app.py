@@ -82,6 +82,7 @@ async def run_daemon(
                 daemon.hub.listen(listener)
             await core.start(LagWatch(daemon.hub.inbox()).run)
             await core.start(daemon.running.pulse.run)
+            await core.start(daemon.keeper.run, daemon.hub)
             await doors.open(place, core)
             for sink in daemon.parts.sinks.values():
                 await core.start(sink.run)

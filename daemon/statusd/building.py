@@ -9,14 +9,17 @@ from typing import Final
 import attrs
 import trio
 
+from statusd.model.kept import fingerprint
 from statusd.model.report import Json, Report
 from statusd.model.stats import Stats
 from statusd.parts import Builder, BuiltSource, Net, Parts
 from statusd.planning import Plan
 from statusd.runtime.hub import Hub, Statement, Tracked
+from statusd.runtime.keeping import Keeper
 from statusd.runtime.plugin_nodes import PluginNodes
 from statusd.runtime.pulse import Pulse
 from statusd.runtime.refreshing import Refresher
+from statusd.runtime.restoring import Past
 from statusd.runtime.revisions import RevisionFile
 from statusd.runtime.sinks import log_transitions
 from statusd.serving import (
@@ -75,6 +78,7 @@ class Daemon:
         common: bounds and counts.
         generation: how many configurations there have been.
         net: the probe clients.
+        keeper: keeps the tree over restarts.
         running: what there is to serve.
         sources: those that are probed.
         service: what is served.
@@ -89,6 +93,7 @@ class Daemon:
     common: Common
     generation: int = 1
     net: Net
+    keeper: Keeper
     running: Running
     sources: Sources
     service: Service
@@ -112,7 +117,8 @@ def build(plan: Plan) -> Daemon:
     net = Net(tuple(configuration.models))
     builder = Builder(plan, net)
     parts = builder.parts()
-    hub = _hub(plan, builder, parts)
+    keeper = Keeper.under_systemd(plan.environ, builder.clock)
+    hub = _hub(plan, builder, parts, keeper)
     for sink in parts.sinks.values():
         hub.listen(sink.take)
     stats, refresher = Stats(), Refresher(hub)
@@ -129,6 +135,7 @@ def build(plan: Plan) -> Daemon:
         faults=faults,
         common=common,
         net=net,
+        keeper=keeper,
         running=running,
         sources=Sources(stats, refresher),
         service=service,
@@ -150,27 +157,45 @@ def served(plan: Plan, parts: Parts, documents: Documents, common: Common) -> Se
     )
 
 
-def tracked(built: BuiltSource) -> Tracked:
-    """Return a source as the hub knows it."""
+def tracked(built: BuiltSource, past: Past | None = None) -> Tracked:
+    """Return a source as the hub knows it.
+
+    Args:
+        built: the source.
+        past: what an earlier process left, for it to start from.
+    """
+    config, made_of = built.config, ""
+    if built.prober is not None:  # else what it shows is said by the configuration alone
+        made_of = fingerprint(config.plugin, config.models, config.options, built.prober.redact)
+    restored = None
+    if past is not None:
+        restored = past.reading(config.name, made_of, models=config.models, patience=built.patience)
     return Tracked(
-        info=built.config.info,
-        models=built.config.models,
+        info=config.info,
+        models=config.models,
         first=built.first,
         patience=built.patience,
+        restored=restored,
+        made_of=made_of,
     )
 
 
-def _hub(plan: Plan, builder: Builder, parts: Parts) -> Hub:
+def _hub(plan: Plan, builder: Builder, parts: Parts, keeper: Keeper) -> Hub:
     configuration = plan.configuration
     revisions = RevisionFile.under_systemd(plan.environ)
+    past = keeper.read()
+    sources = [tracked(built, past) for built in parts.sources]
+    keeper.began(past, sum(one.restored is not None for one in sources))
     hub = Hub(
-        [tracked(built) for built in parts.sources],
+        sources,
         configuration.models,
-        statements=(about(plan, 1), *parts.plugin_nodes.statements()),
+        statements=(about(plan, 1), keeper.statement(), *parts.plugin_nodes.statements()),
         rules=configuration.rollup,
         clock=builder.clock,
-        first_revision=revisions.first(builder.clock.now()),
+        first_revision=max(revisions.first(builder.clock.now()), past.revision + 1),
+        known=past.since(),
     )
+    revisions.reach(hub.snapshot.revision)
     hub.listen(log_transitions)
     hub.listen(revisions.take)
     return hub

@@ -41,6 +41,7 @@ class Origin:
         required: whether it takes part in rollups.
         thresholds: how steady it must be.
         depends_on: names of the sources without which it cannot work.
+        made_of: the fingerprint of its configuration; ``""`` for one of which nothing is kept over restarts.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Origin:
     required: bool = True
     thresholds: Thresholds = attrs.field(factory=Thresholds)
     depends_on: tuple[str, ...] = ()
+    made_of: str = ""
 
 
 @attrs.frozen
@@ -83,7 +85,9 @@ class State:
 
     def expired(self) -> State:
         """Return the state past the lifetime of its reading: stale at once, since silence is no probe that `fall` counts."""
-        return self._at_once(self.origin, expired(self.reading, "The last report is past its lifetime."))
+        stale = expired(self.reading, "The last report is past its lifetime.")
+        # Its time in this process is up, too: who waits for the source's first word waits no longer.
+        return self._at_once(self.origin, attrs.evolve(stale, is_restored=False))
 
     @classmethod
     def _at_once(cls, origin: Origin, reading: Reading) -> State:
@@ -127,9 +131,9 @@ class Assembly:
         """Return what the source `name` has come to."""
         return self._states[name]
 
-    def readings(self) -> dict[str, Reading]:
-        """Return the newest reading of each source, by its name."""
-        return {name: state.reading for name, state in self._states.items()}
+    def states(self) -> dict[str, State]:
+        """Return what each source has come to, by its name."""
+        return dict(self._states)
 
     def drain(self, drains: Iterable[Drain]) -> None:
         """Have `drains`, and no others, hold from the next tree on."""

@@ -18,7 +18,7 @@ class Reading:
         reports: at most one about the source itself, the others about its parts and models.
         observed_at: when the probe finished, in seconds since 1970, or None when nothing was observed.
         expires_at: when the reading turns stale, in seconds since 1970, or None for never.
-        is_restored: whether an earlier process observed it.
+        is_restored: whether it stands in, from an earlier process, for the first probe of this one.
     """
 
     reports: tuple[Report, ...]

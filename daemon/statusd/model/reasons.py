@@ -48,6 +48,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "not_connected": "The server lists this model as not connected.",
         "missing": "Something required is missing.",
         "failed": "A command or unit is in a failed state.",
+        "sandboxed": "The sandbox of statusd's own unit hides it, so nothing is known about it.",
         # statusd's own verdicts
         "stale": "The last report is older than its lifetime.",
         "plugin_failed": "The plugin raised an exception.",
@@ -64,6 +65,8 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "certificate_not_yet_valid": "The certificate of the daemon's own addresses is not valid yet.",
         "certificate_expires_soon": "The certificate of the daemon's own addresses is about to expire.",
         "loop_blocked": "A task kept the event loop from running.",
+        "state_set_aside": "What was kept of the last run could not be used, and was set aside.",
+        "state_not_kept": "What stands cannot be written down, so a restart would lose it.",
         "view_failed": "A view of this plugin raised; its last good document is still served.",
         "nothing_counts": "Nothing below this node takes part in its rollup.",
         "too_few": "Fewer children take part in the rollup than its rule `at_least(n)` wants.",

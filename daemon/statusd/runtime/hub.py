@@ -38,6 +38,7 @@ class Tracked:
         first: what to show until its first probe has finished; for a source that is never probed, for good.
         patience: seconds within which its first probe must have finished.
         restored: what an earlier process read, to be shown instead of `first`; None: there is nothing of the kind.
+        made_of: the fingerprint of its configuration; ``""`` for one of which nothing is kept over restarts.
     """
 
     info: SourceInfo
@@ -45,6 +46,7 @@ class Tracked:
     first: tuple[Report, ...]
     patience: float = math.inf
     restored: Reading | None = None
+    made_of: str = ""
 
     def origin(self) -> Origin:
         """Return its place in the tree."""
@@ -57,6 +59,7 @@ class Tracked:
             required=info.required,
             thresholds=Thresholds(info.rise, info.fall),
             depends_on=info.depends_on,
+            made_of=self.made_of,
         )
 
     def state(self) -> State:
@@ -191,9 +194,9 @@ class Hub:
         await self._send.send(message)
         await self.settled()
 
-    def readings(self) -> Mapping[str, Reading]:
-        """Return the newest reading of each source."""
-        return self._assembly.readings()
+    def states(self) -> Mapping[str, State]:
+        """Return what each source has come to, in the very tree of the newest snapshot."""
+        return self._assembly.states()
 
     async def settled(self) -> None:
         """Return once everything sent so far has been merged."""
@@ -267,8 +270,8 @@ class Hub:
         for name in [name for name, deadline in self._deadlines.items() if deadline <= now]:
             self._deadlines[name] = math.inf
             state = self._assembly.state(name)
-            if state.reading.observed_at is None:
-                # Unknown it was and is, so there is no transition to tell it.
+            if state.reading.observed_at is None or state.reading.is_restored:
+                # Where it was unknown it still is, so there may be no transition to tell it.
                 log.warning("source %s: its first probe does not end", name)
             self._take(state.expired())
 
