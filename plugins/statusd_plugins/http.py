@@ -10,7 +10,6 @@ import attrs
 
 from statusd import (
     HttpResponse,
-    HttpSource,
     Json,
     OptionError,
     ProbeError,
@@ -35,13 +34,14 @@ from statusd_plugins.http_answers import (
 from statusd_plugins.http_keys import a_header_name, a_path, codes, header_fields
 from statusd_plugins.http_presets import PRESETS, Preset, refusal
 from statusd_plugins.json_pointer import Pointer, a_pointer, pointers
+from statusd_plugins.over_http import OverHttp
 from statusd_plugins.upstream_text import bounded, printable
 
 _NOT_OFFERED: Final = frozenset({404, 405, 501})
 
 
 @attrs.frozen(kw_only=True)
-class HttpHealthSource(HttpSource):
+class HttpHealthSource(OverHttp):
     """Asks a health endpoint, judges the answer, and holds the models against the server's own list of them."""
 
     url: Url = option(

@@ -9,9 +9,10 @@ from typing import ClassVar, Final
 
 import attrs
 
-from statusd import OptionError, ProbeError, Report, Source, SourceRegistry, hookimpl, option, segment
+from statusd import Json, OptionError, ProbeError, Report, Source, SourceRegistry, hookimpl, option, segment
 from statusd_plugins.local_files import look_at_files, look_at_process
 from statusd_plugins.local_modules import look_up
+from statusd_plugins.local_programs import hidden_need, hidden_start
 from statusd_plugins.local_units import ask_systemd
 
 MAX_REQUIREMENTS: Final = 200
@@ -147,13 +148,22 @@ class LocalSource(Source):
         try:
             code = (await self.context.run(command)).returncode
         except ProbeError as error:
+            if hidden := await self.context.in_thread(hidden_start, command[0]):
+                return hidden[1].report(hidden[0], "command")
             return Report.down(error.reason, error.message, path="command")
         if code == 0:
             return Report.ok(path="command", facts={"exit_code": 0})
         message = (
             f"{command[0]} {_how_it_ended(code)}: `statusd probe {self.context.name}` shows what it wrote."
         )
-        return Report.down("failed", message, path="command", facts={"exit_code": code})
+        facts: dict[str, Json] = {"exit_code": code}
+        if hidden := await self.context.in_thread(hidden_need, tuple(command), code):
+            return attrs.evolve(
+                hidden[1].report(hidden[0], "command"),
+                message=f"{message} {hidden[1].message(hidden[0])}",
+                facts={**facts, "opened_by": hidden[1].opening},
+            )
+        return Report.down("failed", message, path="command", facts=facts)
 
     def _models(self, own: Report) -> list[Report]:
         label = "local_runtime" if own.status.is_connected else "local_adapter_missing"

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from statusd import Report, segment
+from statusd_plugins.local_processes import look_at_pid
+from statusd_plugins.sandbox import judged
 
 MAX_PID: Final = 1 << 22
 """The largest process id Linux can be told to use, proc(5) on ``pid_max``."""
@@ -22,9 +23,9 @@ MAX_PID_FILE: Final = 64
 def look_at_files(paths: Sequence[str]) -> list[Report]:
     """Want each path present, a regular file not empty, a directory with an entry; one report each, below ``files/``.
 
-    Sockets and devices need only be there.
+    Sockets and devices need only be there. What the sandbox hides is `unknown`, whatever is seen in its place.
     """
-    return [_file(path) for path in paths]
+    return judged([(_file(path), path) for path in paths])
 
 
 def _file(path: str) -> Report:
@@ -61,23 +62,23 @@ def look_at_process(pid_file: str) -> Report:
     try:
         pid = _pid(pid_file)
     except FileNotFoundError:
-        return Report.down("not_found", f"The pid file {pid_file} does not exist.", path="pid")
+        report = Report.down("not_found", f"The pid file {pid_file} does not exist.", path="pid")
     except PermissionError:
-        return Report.unknown(
+        report = Report.unknown(
             "permission_denied", f"statusd may not read the pid file {pid_file}.", path="pid"
         )
     except OSError as error:
         reason = os.strerror(error.errno or 0)
-        return Report.unknown("failed", f"The pid file {pid_file} cannot be read: {reason}.", path="pid")
-    if pid is None:
-        return Report.down(
+        report = Report.unknown("failed", f"The pid file {pid_file} cannot be read: {reason}.", path="pid")
+    else:
+        if pid is not None:
+            return look_at_pid(pid, pid_file)
+        report = Report.down(
             "unexpected_answer",
             f"The pid file {pid_file} holds no process id: a number from 1 to {MAX_PID}.",
             path="pid",
         )
-    if not _is_alive(pid):
-        return Report.down("not_found", f"The process {pid} of {pid_file} is not running.", path="pid")
-    return Report.ok(path="pid", facts={"pid": pid})
+    return judged([(report, pid_file)])[0]
 
 
 def _pid(pid_file: str) -> int | None:
@@ -94,22 +95,3 @@ def _pid(pid_file: str) -> int | None:
         return None
     pid = int(first)
     return pid if 0 < pid <= MAX_PID else None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)  # signal 0 only asks, kill(2)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # somebody else's process: alive
-    return not _is_zombie(pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    """Whether the process has ended and only waits for its parent to notice, proc_pid_stat(5); False if that is hidden."""
-    try:
-        line = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return False
-    return line.rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"])

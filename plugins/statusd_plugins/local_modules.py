@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Final
 
-from statusd import Completed, Context, ProbeError, Report, parse_object, segment
+import attrs
+
+from statusd import Completed, Context, ProbeError, Report, Status, parse_object, segment
+from statusd_plugins.local_programs import hidden_start
+from statusd_plugins.sandbox import Sandbox
 
 SCRIPT: Final = """
 import importlib.util, json, sys, types
@@ -38,6 +43,30 @@ sys.stdout.write("\\n" + json.dumps({name: answer(name) for name in sys.argv[1:]
 """Prints one JSON object a line of its own: module -> true, false, or null when looking it up raised."""
 
 
+PLACES: Final = """
+import json, os, site, sys
+places = [*sys.path]
+for folder in site.getsitepackages():
+    try:
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(".pth"):
+                with open(os.path.join(folder, name), errors="replace") as file:
+                    lines = [line.strip() for line in file]
+                # What does not exist, as far as it can see, site leaves out of sys.path.
+                places += [os.path.join(folder, line) for line in lines
+                           if line and not line.startswith(("#", "import ", "import\\t"))]
+    except OSError:
+        pass
+for finder in sys.meta_path:
+    # The finder of an editable installation (PEP 660) knows its packages' folders.
+    mapping = getattr(sys.modules.get(getattr(finder, "__module__", "")), "MAPPING", {})
+    if isinstance(mapping, dict):
+        places += [place for place in mapping.values() if isinstance(place, str)]
+sys.stdout.write("\\n" + json.dumps({"places": [*dict.fromkeys(places)][:400]}) + "\\n")
+"""
+"""Prints one JSON object a line of its own: ``places`` -> the folders in which it looks for modules."""
+
+
 async def look_up(context: Context, python: str, modules: Sequence[str]) -> list[Report]:
     """Ask the interpreter `python` for `modules`; one report each, below ``modules/``.
 
@@ -49,8 +78,43 @@ async def look_up(context: Context, python: str, modules: Sequence[str]) -> list
     try:
         answers = _answers(await context.run([python, "-I", "-c", SCRIPT, *modules]), python)
     except ProbeError as error:
+        if hidden := await context.in_thread(hidden_start, python):
+            return [hidden[1].report(hidden[0], _path(name)) for name in modules]
         return [Report.down(error.reason, error.message, path=_path(name)) for name in modules]
-    return [_report(name, answers.get(name), python) for name in modules]
+    reports = {name: _report(name, answers.get(name), python) for name in modules}
+    unseen = [name for name, report in reports.items() if report.status is not Status.OK]
+    return list({**reports, **await _hidden(context, python, unseen)}.values())
+
+
+async def _hidden(context: Context, python: str, names: Sequence[str]) -> dict[str, Report]:
+    """Return reports about those of `names` that may well be where the sandbox lets nobody look."""
+    if not names or not (await context.in_thread(Sandbox.current)).is_service:
+        return {}
+    try:
+        places = _places(await context.run([python, "-I", "-c", PLACES]))
+    except ProbeError:
+        return {}
+    return await context.in_thread(_behind, places, names)
+
+
+def _places(completed: Completed) -> list[str]:
+    lines = completed.stdout.strip().splitlines()
+    places = parse_object(lines[-1] if lines else b"").get("places")
+    return [place for place in places if isinstance(place, str)] if isinstance(places, list) else []
+
+
+def _behind(places: Sequence[str], names: Sequence[str]) -> dict[str, Report]:
+    sandbox = Sandbox.current()
+    whole = sandbox.first_hidden(places)
+    reports = {}
+    for name in names:
+        top = name.partition(".")[0]
+        found = [f"{place}/{top}{end}" for place in places for end in ("", ".py")]
+        if hidden := whole or sandbox.first_hidden(filter(os.path.islink, found)):
+            place, hiding = hidden
+            message = hiding.message(f"{place}, where the module {name} may be,")
+            reports[name] = attrs.evolve(hiding.report(place, _path(name)), message=message)
+    return reports
 
 
 def _answers(completed: Completed, python: str) -> dict[str, object]:

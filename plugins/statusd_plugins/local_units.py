@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from statusd import Completed, Context, ProbeError, Report, Status, segment
+from statusd_plugins.local_programs import hidden_start
+from statusd_plugins.sandbox import Hiding, Sandbox
+
+BUS: Final = "/run/dbus/system_bus_socket"
+"""Where the system's D-Bus listens."""
 
 
 async def ask_systemd(context: Context, units: Sequence[str]) -> list[Report]:
@@ -21,14 +30,43 @@ async def _unit(context: Context, unit: str) -> Report:
     try:
         completed = await context.run(command)
     except ProbeError as error:
+        if hidden := await context.in_thread(hidden_start, command[0]):
+            return hidden[1].report(hidden[0], path)
         return Report.unknown(
             error.reason,
             "systemctl cannot be run, so units cannot be looked at: is systemd installed?",
             path=path,
         )
-    if completed.returncode != 0:
-        return Report.unknown("unreachable", _why(completed, unit), path=path)
-    return judge(unit, _properties(completed.stdout), path)
+    if completed.returncode == 0:
+        return judge(unit, _properties(completed.stdout), path)
+    if hiding := await context.in_thread(_hiding, completed.stderr):
+        return hiding.report(f"The state of {unit}", path)
+    return Report.unknown("unreachable", _why(completed, unit), path=path)
+
+
+def _hiding(stderr: bytes) -> Hiding | None:
+    """Return why systemd could not be asked, if that is for the sandbox."""
+    sandbox = Sandbox.current()
+    if not sandbox.is_service:
+        return None
+    try:
+        socket.socket(socket.AF_UNIX).close()
+    except OSError as error:
+        # A filter alone refuses this one.
+        is_filtered = error.errno == errno.EAFNOSUPPORT
+        return Hiding("RestrictAddressFamilies=", "RestrictAddressFamilies=AF_UNIX") if is_filtered else None
+    if hiding := sandbox.hides(BUS):
+        return hiding
+    # dbus-daemon hangs up on users without an account; what systemd itself refuses, it names.
+    is_answer = any(word in stderr for word in (b"nit name", b"denied", b"bus"))
+    if not is_answer and is_invented(os.getuid()):
+        return Hiding("DynamicUser=", "User= and the name of an account")
+    return None
+
+
+def is_invented(uid: int) -> bool:
+    """Whether the user `uid` is there only while its service runs (``DynamicUser=``), by systemd's own list."""
+    return os.path.lexists(f"/run/systemd/dynamic-uid/direct:{uid}")
 
 
 def _why(completed: Completed, unit: str) -> str:

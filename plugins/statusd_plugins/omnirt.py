@@ -8,7 +8,6 @@ from typing import Any, Final
 import attrs
 
 from statusd import (
-    HttpSource,
     Json,
     ProbeError,
     Report,
@@ -22,6 +21,7 @@ from statusd import (
     schemes,
 )
 from statusd_plugins.common_keys import plain_path
+from statusd_plugins.over_http import OverHttp
 from statusd_plugins.upstream_text import bounded, printable
 
 MODELS_PATH: Final = "/v1/audio2video/models"
@@ -83,7 +83,7 @@ class Listing:
 
 
 @attrs.frozen(kw_only=True)
-class OmniRtSource(HttpSource):
+class OmniRtSource(OverHttp):
     """An OmniRT server's list of models; without an endpoint, the legacy WebSocket of FlashTalk."""
 
     endpoint: Url = option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Final
+from urllib.parse import unquote
 
 import attrs
 import msgspec
@@ -27,6 +28,7 @@ from statusd import (
     schemes,
 )
 from statusd_plugins.common_keys import expect_source
+from statusd_plugins.sandbox import SANDBOXED, hiding_of
 
 PLUGIN: Final = "redis_queue"
 TRUTHY: Final = frozenset({"1", "true", "yes", "on"})
@@ -41,6 +43,7 @@ UNREACHABLE: Final = frozenset(
         "permission_denied",
         "not_found",
         "protocol_error",
+        SANDBOXED,
     }
 )
 """Reasons for which Redis could not be asked; whoever reads ``/queue/status`` need not tell them apart."""
@@ -146,14 +149,21 @@ class RedisQueueSource(Source):
 
     async def probe(self) -> Report:
         """Read the hash once."""
-        reply = await self.context.redis.execute(
-            self.url,
-            "HGETALL",
-            self.key,
-            username=self.username,
-            password=self.password,
-            ca_file=self.ca_file,
-        )
+        try:
+            reply = await self.context.redis.execute(
+                self.url,
+                "HGETALL",
+                self.key,
+                username=self.username,
+                password=self.password,
+                ca_file=self.ca_file,
+            )
+        except ProbeError as error:
+            if self.url.scheme == "unix" and error.reason in {"not_found", "permission_denied"}:
+                path = unquote(self.url.path)
+                if hiding := await self.context.in_thread(hiding_of, path):
+                    return hiding.report(f"The socket {path}")
+            raise
         fields = understand(reply)
         if not fields:
             return Report.unknown("no_key", f'The server holds nothing under the key "{self.key}".')

@@ -10,7 +10,6 @@ import attrs
 
 from statusd import (
     Document,
-    HttpSource,
     Payload,
     ProbeError,
     Problem,
@@ -28,6 +27,7 @@ from statusd import (
     schemes,
 )
 from statusd_plugins.common_keys import body_size, expect_source, plain_path
+from statusd_plugins.over_http import OverHttp
 from statusd_plugins.takeoff_body import TakeoffStatus
 from statusd_plugins.takeoff_readers import reports, understand
 from statusd_plugins.takeoff_redaction import pointers_into_the_body, redacted
@@ -45,7 +45,7 @@ def _without_wait(_instance: object, _attribute: object, url: Url) -> None:
 
 
 @attrs.frozen(kw_only=True)
-class TakeoffSource(HttpSource):
+class TakeoffSource(OverHttp):
     """A Takeoff server's status endpoint, of its inference API or its management API."""
 
     url: Url = option(
