@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import attrs
 
@@ -47,7 +48,7 @@ class Net:
     models: tuple[str, ...] = ()
     _resolver: Resolver = attrs.field(factory=Resolver, init=False)
     _redis: RedisServers = attrs.field(init=False)
-    _http: set[HttpClient] = attrs.field(factory=set, init=False)
+    _http: WeakSet[HttpClient] = attrs.field(factory=WeakSet, init=False)  # a reload may give up what it has built
 
     @_redis.default
     def _make_redis(self) -> RedisServers:
@@ -81,7 +82,7 @@ class Net:
 
     async def aclose(self) -> None:
         """Close every connection, and wait for the threads behind them to end."""
-        for client in self._http:
+        for client in [*self._http]:
             await client.aclose()
         await self._redis.aclose()
 

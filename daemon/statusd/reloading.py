@@ -89,8 +89,8 @@ class Reloader:
 
     async def run(
         self, running: Running, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> NoReturn:
-        """Reload whenever that is wanted, for ever.
+    ) -> None:
+        """Reload whenever that is wanted, until the daemon stops.
 
         Args:
             running: what is turned to the new configuration.
@@ -100,11 +100,17 @@ class Reloader:
         await self._note(running, began=now, code=0, messages=())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, running)
+            nursery.start_soon(self._end, nursery.cancel_scope)
             task_status.started()
             while True:
                 await self._wanted.wait()
                 self._wanted = trio.Event()
                 await self._reload(running)
+
+    async def _end(self, scope: trio.CancelScope) -> None:
+        """Give up what is under way when the daemon stops: its parts take nothing new any more."""
+        await self.stop.wait()
+        scope.cancel()
 
     async def _reload(self, running: Running) -> None:
         began = monotonic()
