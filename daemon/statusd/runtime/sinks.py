@@ -61,7 +61,7 @@ def _event(transition: Transition, snapshot: Snapshot) -> dict[str, Event]:
     return event(
         TRANSITION,
         source=source,
-        path=transition.path,
+        path=transition.path or "/",  # as people name the whole tree; an empty field would be none
         before=transition.before or "new",
         after=transition.after or "gone",
         reason=transition.reason,

@@ -30,7 +30,7 @@ RETRY: Final = 0.2
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 _TOO_LARGE: Final = (errno.EMSGSIZE, errno.ENOBUFS)
 _AWAY: Final = (errno.ECONNREFUSED, errno.ENOTCONN, errno.ENOENT, errno.ECONNRESET)
-_NAME: Final = re.compile(r"[A-Z0-9][A-Z0-9_]{0,63}")
+_NAME: Final = re.compile(r"[a-z0-9_]{1,56}")  # journald takes 64 characters, and "STATUSD_" is 8 of them
 
 
 def is_journal(environ: Mapping[str, str], descriptor: int) -> bool:
@@ -100,8 +100,7 @@ def _message(record: Record) -> str:
 @lru_cache(maxsize=256)
 def _field(name: str) -> str:
     """Return the journal's name for an event's field; ``""`` when it can have none."""
-    field = f"STATUSD_{name.upper()}"
-    return field if _NAME.fullmatch(field) else ""
+    return f"STATUSD_{name.upper()}" if _NAME.fullmatch(name) else ""
 
 
 class JournalSocket:
