@@ -84,13 +84,14 @@ class ModelsView(View):
     def render(self, path: str, snapshot: Snapshot) -> Document:  # noqa: ARG002  # it has one path only
         """Return the list of models and what the tree says about each."""
         models = self.context.models
-        selected = [_selected(snapshot.find(f"models/{segment(model)}")) for model in models]
+        nodes = [snapshot.find(f"models/{segment(model)}") for model in models]
+        selected = [_selected(node) for node in nodes]
         body = Models(
             models=models,
             statuses=tuple(_status(model, one) for model, one in zip(models, selected, strict=True)),
             default_model=self.default or UNSET,
         )
-        return Document(body=msgspec.json.encode(body), detail=_detail(selected))
+        return Document(body=msgspec.json.encode(body), detail=_detail(selected, nodes))
 
 
 def _status(model: str, selected: Mapping[str, Any]) -> ModelStatus:
@@ -118,12 +119,16 @@ def _reason(selected: Mapping[str, Any], status: Status) -> str:
     return plugin if status.is_connected else f"{plugin}_unavailable"
 
 
-def _detail(selected: Sequence[Mapping[str, Any]]) -> str:
-    """Return why a model is called not connected without anybody knowing; ``""``: of each it is known."""
+def _detail(selected: Sequence[Mapping[str, Any]], nodes: Sequence[Node | None]) -> str:
+    """Return why a model is called what it is without anybody knowing; ``""``: of each it is known."""
     unknown = [str(one["reason"]) for one in selected if one["status"] == Status.UNKNOWN.value]
     if "pending" in unknown:
         return "not_observed"
-    return "stale" if "stale" in unknown else next(iter(unknown), "")
+    if "stale" in unknown:
+        return "stale"
+    if any(node is not None and node.is_restored for node in nodes):
+        return "restored"
+    return next(iter(unknown), "")
 
 
 @hookimpl

@@ -215,8 +215,20 @@ class QueueView(View):
             return Document(
                 body=node.payload.body, detail="bad_value" if _reason(node) == "bad_value" else ""
             )
+        if node is not None and node.is_restored and (found := _restored(node)) is not None:
+            return Document(body=msgspec.json.encode(found), detail="restored")
         detail = "not_configured" if not nodes else "not_observed" if node is None else _substitute(node)
         return Document(body=msgspec.json.encode(NOTHING), detail=detail)
+
+
+def _restored(node: Node) -> QueueStatus | None:
+    """Return what an earlier run found in the queue; None where it found nothing, or too long ago."""
+    if not node.status.is_connected and (node.basis is None or not node.basis.newest.status.is_connected):
+        return None
+    try:
+        return msgspec.convert(dict(node.facts), QueueStatus)
+    except msgspec.ValidationError:
+        return None
 
 
 def _reason(node: Node) -> str:

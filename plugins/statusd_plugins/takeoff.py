@@ -128,6 +128,9 @@ class StatusView(View):
         node = snapshot.find(f"sources/{names[0]}")
         if node is None:
             return _unavailable("pending")
+        if node.is_restored:
+            # What it said to an earlier run is known, its body is not; and nobody knows whether it still says so.
+            return _unavailable("pending", "The first probe has not finished yet.")
         if node.payload is None:
             # Of the newest probe, like the body: thresholds and dependencies shape the node alone.
             newest = node if node.basis is None else node.basis.newest

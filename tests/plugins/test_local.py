@@ -270,7 +270,7 @@ class TestPidFile:
         asked = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                "statusd_plugins.local_files.os.kill", lambda pid, number: asked.append((pid, number))
+                "statusd_plugins.local_processes.os.kill", lambda pid, number: asked.append((pid, number))
             )
             look_at_process(str(path))
         assert all(pid > 0 and number == 0 for pid, number in asked)
@@ -292,19 +292,29 @@ class TestPidFile:
             child.wait()
 
     def test_somebody_elses_process_is_alive(self, tmp_path, monkeypatch):
-        def refuse(_pid, _number):
+        def refuse(_pid, _number=0):
             raise PermissionError(1, "Operation not permitted")
 
-        monkeypatch.setattr("statusd_plugins.local_files.os.kill", refuse)
+        def absent(_pid):
+            raise OSError(38, "Function not implemented")
+
+        monkeypatch.setattr("statusd_plugins.local_processes.os.kill", refuse)
+        assert self.look(tmp_path, b"1\n").status is Status.OK
+        monkeypatch.setattr("statusd_plugins.local_processes.os.pidfd_open", absent)
         assert self.look(tmp_path, b"1\n").status is Status.OK
 
     def test_a_hidden_proc_does_not_make_it_dead(self, tmp_path, monkeypatch):
         def refuse(_path):
             raise FileNotFoundError(2, "No such file or directory")
 
+        def absent(_pid):
+            raise OSError(38, "Function not implemented")
+
         monkeypatch.setattr(Path, "read_bytes", refuse)
         (tmp_path / "pid").write_text(str(os.getpid()))
-        assert look_at_process(str(tmp_path / "pid")).status is Status.OK
+        for pidfd_open in (os.pidfd_open, absent):
+            monkeypatch.setattr("statusd_plugins.local_processes.os.pidfd_open", pidfd_open)
+            assert look_at_process(str(tmp_path / "pid")).status is Status.OK
 
     def test_no_file_a_directory_and_a_fifo(self, tmp_path):
         os.mkfifo(tmp_path / "fifo")
