@@ -14,10 +14,11 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_task
 
 from statusd.values import Bind
 from statusd.web.answering import Answers
+from statusd.web.edge.accepting import BATCH
 from statusd.web.edge.admission import EXTRA
 from statusd.web.edge.front import Front
 from statusd.web.edge.limits import Limits
-from statusd.web.edge.listener import BATCH, serve
+from statusd.web.edge.listener import serve
 from statusd.web.edge.sockets import Listener, open_listeners
 from tests.web.client import (
     CLOSE,
@@ -357,7 +358,7 @@ async def test_a_health_check_that_comes_together_with_more_than_there_are_place
 @pytest.mark.parametrize(("spell", "least", "most"), [(0.0, BATCH, 2 * BATCH), (60.0, 5 * BATCH, 5 * BATCH)])
 async def test_accepting_goes_on_for_as_long_as_all_else_has_taken(nursery, monkeypatch, spell, least, most):
     """In long passes a few at a time would be too few, and the kernel would send health checks away."""
-    monkeypatch.setattr("statusd.web.edge.listener.SPELL", spell)
+    monkeypatch.setattr("statusd.web.edge.accepting.SPELL", spell)
     server = await Loopback.run(nursery)
     steps, before = [], 0
     async with contextlib.AsyncExitStack() as clients:

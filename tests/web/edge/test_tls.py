@@ -16,13 +16,14 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_task
 
 from statusd.values import Bind
 from statusd.web.edge.certificates import Certificates
-from statusd.web.edge.connection import GLANCE, Connection
+from statusd.web.edge.connection import Connection
 from statusd.web.edge.guard import Guard
 from statusd.web.edge.limits import Limits
 from statusd.web.edge.listener import serve
 from statusd.web.edge.plain import LINGER
 from statusd.web.edge.shared import Queue
 from statusd.web.edge.sockets import open_listeners
+from statusd.web.edge.stopping import FIRST
 from statusd.web.edge.tls import TlsStream
 from tests.web.client import CLOSE, CONTEXT, END, HOST, BigView, edge_of, parse, read_all, read_until, service
 from tests.web.edge.certificates import NAME, Files, issued, trusting
@@ -693,7 +694,7 @@ async def test_abort_ends_whatever_is_in_flight_at_once(memory, autojump_clock):
     assert trio.current_time() == began
 
 
-async def test_the_stop_leaves_a_handshake_a_moment(memory, autojump_clock):
+async def test_the_stop_leaves_a_handshake_the_time_for_a_first_request(memory, autojump_clock):
     stream, connection, ended = memory.connect()
     await wait_all_tasks_blocked()
     began = trio.current_time()
@@ -702,7 +703,7 @@ async def test_the_stop_leaves_a_handshake_a_moment(memory, autojump_clock):
     _, _, late = memory.connect()
     await ended.wait()
     await late.wait()
-    assert trio.current_time() - began == GLANCE
+    assert trio.current_time() - began == FIRST
     assert not memory.edge.traffic.limited
     await stream.aclose()
 

@@ -139,6 +139,7 @@ class Admission:
         reserve: for those who come when nobody in `main` may be ended; whoever is there gets one request answered, and
             only one for a probe endpoint.
         per_peer: connections at a time of one peer; 0 = any number.
+        is_probes_only: whether the listeners are for probe endpoints alone.
         limited: counts by the name of the bound.
         clock: returns seconds.
     """
@@ -146,6 +147,7 @@ class Admission:
     main: Room
     reserve: Room = attrs.field(factory=Room)
     per_peer: int = 0
+    is_probes_only: bool = False
     limited: Counter[str] = attrs.field(factory=Counter)
     clock: Callable[[], float] = time.monotonic
     _peers: dict[str, int] = attrs.field(factory=dict, init=False)
@@ -161,10 +163,18 @@ class Admission:
             is_probes_only: whether they lie behind listeners for probe endpoints alone. Those have as many places as
                 are reserved elsewhere, of their own: neither kind can fill up the other.
         """
+        admission = cls(main=Room(), limited=limited, is_probes_only=is_probes_only)
+        admission.resize(limits)
+        return admission
+
+    def resize(self, limits: Limits) -> None:
+        """Have as many places as `limits` say from now on; nobody who has one loses it for that."""
         reserved = min(limits.reserved, limits.connections // 2)
-        main = Room(max(reserved, 1) if is_probes_only else limits.connections - reserved)
-        reserve = Room(0 if is_probes_only else reserved)
-        return cls(main=main, reserve=reserve, per_peer=limits.connections_per_peer, limited=limited)
+        if self.is_probes_only:
+            self.main.places, self.reserve.places = max(reserved, 1), 0
+        else:
+            self.main.places, self.reserve.places = limits.connections - reserved, reserved
+        self.per_peer = limits.connections_per_peer
 
     def has_room_for(self, peer: str) -> bool:
         """Whether a connection of `peer` would get a place at nobody's cost."""

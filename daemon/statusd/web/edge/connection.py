@@ -12,7 +12,8 @@ from statusd.web.access import is_probe
 from statusd.web.edge import plain
 from statusd.web.edge.admission import Room, Stage
 from statusd.web.edge.front import Front
-from statusd.web.edge.shared import Edge, Queue
+from statusd.web.edge.shared import Edge
+from statusd.web.edge.stopping import FIRST, GLANCE
 from statusd.web.edge.talk import Talk
 from statusd.web.edge.tls import TlsStream, shake_hands
 
@@ -21,9 +22,6 @@ READ: Final = 8 * 1024
 
 PIECE: Final = 64 * 1024
 """Bytes of an answer that share one send deadline."""
-
-GLANCE: Final = 0.05
-"""Seconds left to an idle connection when the server stops."""
 
 SLACK: Final = 0.1
 """Seconds by which an idle time may be cut short: to move the deadline takes a seventh of the time of an answer."""
@@ -81,6 +79,11 @@ class Connection:
         return self.edge.is_stopping or self.refusal > 0 or self._requests >= self.edge.limits.requests
 
     @property
+    def front(self) -> Front | None:
+        """What answers between two requests what it can; HTTP/2 asks it itself."""
+        return None if self.is_h2 else self.edge.front_for(is_probes_only=self.is_probes_only)
+
+    @property
     def deadline(self) -> float:
         """When what is awaited must have come, in seconds of trio's clock."""
         return self._scope.deadline
@@ -104,17 +107,14 @@ class Connection:
 
     async def _shake_hands(self) -> bool:
         """Begin TLS; False where the client does not, which is normal, and counted."""
-        edge = self.edge
-        assert edge.certificates is not None
         assert not isinstance(self.stream, TlsStream)
         self.due("handshake_timeout")
-        queue = Queue.PROBES_HANDSHAKES if self.is_probes_only else Queue.HANDSHAKES
-        begun = await shake_hands(self.stream, edge.certificates.context, lambda: edge.turn(queue))
+        begun = await shake_hands(self.stream, self.edge, is_probes_only=self.is_probes_only)
         if isinstance(begun, TlsStream):
             self.stream = begun
             self.is_h2 = begun.protocol == "h2"
             return True
-        edge.traffic.failed_handshakes += 1
+        self.edge.traffic.failed_handshakes += 1
         await self.send(begun)
         self.is_broken = self.is_broken or not begun
         self.end()
@@ -129,17 +129,14 @@ class Connection:
             await self.send(self.unsent)
             self.end()
             return
-        front = None  # HTTP/2 asks it itself
-        if not self.is_h2:
-            front = self.edge.probes_front if self.is_probes_only else self.edge.front
         data = self.data or await self.receive()
-        while data and front is not None and await self.answer(front, data):
+        while data and (front := self.front) is not None and await self.answer(front, data):
             data = b"" if self.is_ended else await self.receive()
         if data:
             if not self._requests:
                 self.room.move(self, Stage.SILENT)
             self._talk = Talk(self)
-            await self._talk.run(data, front)
+            await self._talk.run(data)
 
     async def answer(self, front: Front, data: bytes) -> bool:
         """Answer `data`, if `front` can; return whether it could."""
@@ -166,14 +163,11 @@ class Connection:
         return True
 
     def finish(self) -> None:
-        """End soon, because the server stops: after the request in flight, else at once.
-
-        A short moment is left in which a request that the kernel holds already is still taken.
-        """
+        """End soon, because the server stops: after the request in flight or that is begun, else at once."""
         if self._talk is not None and self._talk.finish():
             return
         if self.is_stream or (not self.is_busy and not self.is_ended):
-            self.due_at(trio.current_time() + GLANCE)
+            self.due_at(min(self.deadline, trio.current_time() + self._last_call))
         if self.is_stream and self._talk is not None:
             self._talk.hurry(self.deadline)  # its client does not read
 
@@ -249,7 +243,7 @@ class Connection:
     def take(self) -> None:
         """Count a request."""
         self._requests += 1
-        if self._requests == self.edge.limits.requests:
+        if self._requests >= self.edge.limits.requests:
             self.edge.traffic.limited["requests"] += 1
 
     def begin(self) -> None:
@@ -269,15 +263,20 @@ class Connection:
         self.is_busy = self.is_stream = self._is_begun = False
         self.room.move(self, Stage.IDLE)
         deadline = trio.current_time() + self.edge.limits.idle_timeout
-        if self._bound != "idle_timeout" or deadline > self._scope.deadline + SLACK:
+        if self._bound != "idle_timeout" or abs(deadline - self._scope.deadline) > SLACK:
             self.due_at(deadline, "idle_timeout")
 
     def due(self, bound: str) -> None:
         """Begin the time that `bound` leaves, as `Limits` names it; a short moment when the server is stopping."""
         if self.edge.is_stopping and not self.is_busy:
-            self.due_at(trio.current_time() + GLANCE)
+            self.due_at(trio.current_time() + self._last_call)
         else:
             self.due_at(trio.current_time() + getattr(self.edge.limits, bound), bound)
+
+    @property
+    def _last_call(self) -> float:
+        """Seconds for what may still come when the server stops; the client of an idle connection knows how it may end."""
+        return FIRST if self._is_begun and not self.is_stream else GLANCE
 
     def due_at(self, deadline: float, bound: str = "") -> None:
         """End at `deadline`, in seconds of trio's clock; it counts as a hit of `bound`."""

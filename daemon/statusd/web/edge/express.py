@@ -12,8 +12,7 @@ import attrs
 from statusd.web.access import is_probe
 from statusd.web.edge.admission import Admission
 from statusd.web.edge.connection import READ
-from statusd.web.edge.front import Front
-from statusd.web.edge.traffic import Traffic
+from statusd.web.edge.shared import Edge
 
 
 @attrs.frozen(kw_only=True)
@@ -21,14 +20,14 @@ class Express:
     """Answers at once what can be.
 
     Attributes:
-        front: answers.
+        edge: has what answers, and counts.
         admission: knows for whom there is room: only probe endpoints are answered to anybody else.
-        traffic: counts.
+        is_probes_only: whether it stands behind listeners for probe endpoints alone.
     """
 
-    front: Front
+    edge: Edge
     admission: Admission
-    traffic: Traffic
+    is_probes_only: bool
 
     def take(self, accepted: socket.socket, peer: str) -> tuple[bytes, bytes] | None:
         """Read what has come with a connection, and answer it when no more is to be done.
@@ -40,6 +39,9 @@ class Express:
         Returns:
             what was read, and is to be answered; and what is to be sent yet, as the only answer. None: it is closed.
         """
+        front = self.edge.front_for(is_probes_only=self.is_probes_only)
+        if front is None:
+            return b"", b""
         try:
             data = accepted.recv(READ)
         except BlockingIOError:
@@ -49,7 +51,7 @@ class Express:
         if not data:  # it is gone, and has asked for nothing
             accepted.close()
             return None
-        found = self.front.reply(data)
+        found = front.reply(data)
         if found is None:
             return data, b""
         reply, closes = found
@@ -65,7 +67,7 @@ class Express:
         ):  # the kernel would take it whole, and keep it beyond every bound for whoever does not read
             return data, b""
         unsent = _sent(accepted, reply.closing)
-        reply.count(self.traffic, peer)
+        reply.count(self.edge.traffic, peer)
         if unsent:
             return b"", unsent
         # Without any delay: a client that says so sends no more, which could reset it (RFC 9112, section 9.6); another one

@@ -120,6 +120,7 @@ class Http:
     """
 
     def __init__(self, edge: Edge, wire: Wire, nursery: trio.Nursery) -> None:
+        self._edge = edge
         self._wire = wire
         parser = _Parser(h11.SERVER, max_incomplete_event_size=edge.limits.header_bytes)
         requests: Any = Requests(edge, wire, nursery)  # duck-typed as hypercorn's TaskGroup
@@ -155,6 +156,7 @@ class Http:
         """Take what the client sent; ``b""``: it will send no more."""
         if data:
             self._wire.begun()
+            self._parser.take_headers_of(self._edge.limits.header_bytes)
         await self._protocol.handle(RawData(data))
 
     async def close(self) -> None:
@@ -186,6 +188,10 @@ class _Parser(h11.Connection):
     Stock h11 calls what follows an error, and hypercorn then cuts off the answer that is being sent; no further
     requests are to be processed (RFC 9112, section 9.6), and no more is needed.
     """
+
+    def take_headers_of(self, size: int) -> None:
+        """Take headers of `size` bytes from now on; what h11 has no public way for, unlike at its construction."""
+        self._max_incomplete_event_size = size
 
     def receive_data(self, data: bytes) -> None:
         if self.their_state is not h11.MUST_CLOSE:

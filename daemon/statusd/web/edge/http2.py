@@ -20,12 +20,11 @@ from statusd.web.edge.http2_flight import STREAMS, Flight
 from statusd.web.edge.http2_frames import PREFACE, RESET, BadFramesError, Calm, Frame, Frames
 from statusd.web.edge.http2_outlet import Outlet
 from statusd.web.edge.shared import Edge
+from statusd.web.edge.stopping import FIRST, GLANCE
 from statusd.web.edge.wire import Wire
 
 NEWEST: Final = (1 << 31) - 1
 """Stands in a GOAWAY for: what you have sent already is served (RFC 9113, section 6.8)."""
-GLANCE: Final = 0.05
-"""Seconds in which what a client has sent already is taken when the server stops."""
 LITTLE: Final = 128
 """Bytes of a body below which its frame costs as much as one with nothing."""
 
@@ -54,7 +53,6 @@ def _parser(header_bytes: int) -> H2Connection:
         SettingCodes.MAX_HEADER_LIST_SIZE: header_bytes,
     }
     parser.local_settings = Settings(client=False, initial_values=values)
-    parser.decoder.max_header_list_size = 2 * header_bytes  # up to which it is understood, and refused
     parser.receive_data(PREFACE)
     return parser
 
@@ -94,6 +92,10 @@ class Http2:
             await self._flight.landed()
             return
         self._begin()
+        # Up to which headers are understood, and refused; what clients were told is advice (RFC 9113, section 6.5.2).
+        self._frames.header_bytes = self._parser.decoder.max_header_list_size = (
+            2 * self._edge.limits.header_bytes
+        )
         try:
             for frame in self._frames.take(data):
                 if self._outlet.is_over:
@@ -129,6 +131,8 @@ class Http2:
             self._nursery.start_soon(self._finish)
 
     async def _finish(self) -> None:
+        with trio.move_on_after(FIRST):
+            await self._flight.asked.wait()
         await trio.sleep(GLANCE)
         self._flight.announce_end()
         self._flight.stop_endless()

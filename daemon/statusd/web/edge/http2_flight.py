@@ -39,11 +39,12 @@ class Flight:
         """The newest stream that is served."""
         self.is_last = False
         """Whether no more are served than are in flight."""
+        self.asked = trio.Event()
+        """Set once there has been a request, or there will be none."""
         self._edge = edge
         self._wire = wire
         self._nursery = nursery
         self._outlet = outlet
-        self._front = edge.probes_front if wire.is_probes_only else edge.front
         self._streams: dict[int, Stream] = {}
         self._held = 0
         """Bytes of bodies that are kept for the application."""
@@ -82,6 +83,7 @@ class Flight:
             is_whole: whether that is all of it.
         """
         self.newest = number
+        self.asked.set()
         self._wire.asked()
         head = read_head(block, self._edge.limits.header_bytes)
         if is_whole and head.length and not head.status:
@@ -141,6 +143,7 @@ class Flight:
 
     def drop_all(self) -> None:
         """Note that the client is gone."""
+        self.asked.set()
         for stream in self._streams.values():
             stream.leave()
 
@@ -176,9 +179,10 @@ class Flight:
     def _answer_at_once(self, stream: Stream) -> bool:
         """Answer by the front stage, if it can; return whether it could."""
         asked = stream.head.asked(is_probes_only=self._wire.is_probes_only) if stream.is_whole else None
-        if asked is None or self._front is None or (stream.refusal and not is_probe(asked.path)):
+        front = self._edge.front_for(is_probes_only=self._wire.is_probes_only)
+        if asked is None or front is None or (stream.refusal and not is_probe(asked.path)):
             return False
-        answer = self._front.answers.at_once(asked)
+        answer = front.answers.at_once(asked)
         if answer is None:
             return False
         self._count(asked, answer)

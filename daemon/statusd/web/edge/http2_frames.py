@@ -75,7 +75,7 @@ class Frames:
     """
 
     def __init__(self, header_bytes: int) -> None:
-        self._header_bytes = header_bytes
+        self.header_bytes = header_bytes
         self._buffer = bytearray()
         self._block: int | None = None
         """Bytes of the header that is not complete yet."""
@@ -123,7 +123,7 @@ class Frames:
         if not self._is_set and (kind != SETTINGS or flags & ACK):  # RFC 9113, section 3.4
             raise BadFramesError(ErrorCodes.PROTOCOL_ERROR)
         # Wherever it belongs; what is out of place the parser finds.
-        if kind in {HEADERS, CONTINUATION} and (self._block or 0) + length > self._header_bytes:
+        if kind in {HEADERS, CONTINUATION} and (self._block or 0) + length > self.header_bytes:
             raise BadFramesError(ErrorCodes.ENHANCE_YOUR_CALM, "header_bytes")
 
     def _follow(self, length: int, kind: int, flags: int) -> None:

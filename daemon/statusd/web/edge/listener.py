@@ -1,51 +1,32 @@
-"""The server: accepts connections, runs each one contained, and ends them all in time."""
+"""The server: accepts connections, runs each one contained, moves to other addresses, and ends them all in time."""
 
 from __future__ import annotations
 
-import errno
-import itertools
 import logging
-import os
 import socket
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import attrs
 import trio
 
+from statusd.web.edge.accepting import Accepting
 from statusd.web.edge.admission import Admission, Stage
 from statusd.web.edge.connection import Connection
 from statusd.web.edge.express import Express
+from statusd.web.edge.guard import Guard
 from statusd.web.edge.http1 import verify
+from statusd.web.edge.limits import Limits
 from statusd.web.edge.shared import Edge
 from statusd.web.edge.sockets import Listener
 
 log = logging.getLogger("statusd.web")
 
-PAUSE: Final = 0.1
-"""Seconds before the next attempt when accepting failed: out of file descriptors or memory, mostly."""
-
 GRACE: Final = 3.0
 """Seconds in which requests in flight may finish when the server stops."""
 
-BATCH: Final = 16
-"""Connections that are accepted in one pass of the event loop in any case."""
-
-SPELL: Final = 0.01
-"""Seconds in which more of them are, if all else has taken as long since: where passes are long, the kernel's queue would
-fill up, and whom it then sends away comes again after a second."""
-
 _ADDRESSED: Final = frozenset({socket.AF_INET, socket.AF_INET6})
-_OF_ONE: Final = frozenset(
-    {
-        *(errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP),
-        *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENONET),
-    }
-)
-"""Errors of the one connection that was to be accepted (accept(2)): the next one may be well."""
 
 
 async def serve(
@@ -56,123 +37,155 @@ async def serve(
     grace: float = GRACE,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve on `listeners` until `stop` is set, then finish what is in flight and close everything.
-
-    Args:
-        edge: what is served, and within which bounds; one connection's exceptions, whatever they are, end that
-            connection alone.
-        listeners: closed at the end.
-        stop: when set, no connection is accepted any more and idle ones are closed.
-        grace: seconds for the requests in flight; then they are cut off.
-        task_status: started once connections are accepted.
-
-    Raises:
-        StartError: when the installed hypercorn is not the one this was written for.
-    """
-    verify()
-    server = _Server(edge)
-    try:
-        async with trio.open_nursery() as connections:
-            server.nursery = connections
-            try:
-                async with trio.open_nursery() as accepting:
-                    for listener in listeners:
-                        accepting.start_soon(server.accept, listener)
-                    task_status.started()
-                    await stop.wait()
-                    accepting.cancel_scope.cancel()
-                await _close(listeners)
-                await server.drain(grace)
-            finally:
-                server.abort()
-    finally:
-        await _close(listeners)
-
-
-async def _close(listeners: Sequence[Listener]) -> None:
-    with trio.CancelScope(shield=True):  # closing does not wait, and all of them are to be closed
-        for listener in listeners:
-            await listener.close()
+    """Serve on `listeners` until `stop` is set; as `Server.run` does, for whoever changes nothing meanwhile."""
+    await Server(edge).run(listeners, stop=stop, grace=grace, task_status=task_status)
 
 
 @attrs.define(eq=False)
-class _Server:
+class Server:
+    """Serves; what it serves, within which bounds, and where may change while it runs.
+
+    Attributes:
+        edge: what is served, and within which bounds; one connection's exceptions, whatever they are, end that
+            connection alone.
+    """
+
     edge: Edge
-    nursery: trio.Nursery = attrs.field(init=False)
+    _limits: Limits = attrs.field(init=False)
     _admissions: dict[bool, Admission] = attrs.field(
         init=False
     )  # by whether the listener is for probe endpoints alone
+    _expresses: dict[bool, Express] = attrs.field(init=False)  # likewise
+    _accepting: list[Accepting] = attrs.field(factory=list, init=False)
+    _changing: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    _begun: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _is_stopping: bool = attrs.field(default=False, init=False)
+    _listening: trio.Nursery = attrs.field(init=False)
+    _connections: trio.Nursery = attrs.field(init=False)
     _open: dict[Connection, Admission] = attrs.field(factory=dict, init=False)
     _is_empty: trio.Event | None = attrs.field(default=None, init=False)  # once the server is stopping
 
     def __attrs_post_init__(self) -> None:
-        limits, limited = self.edge.limits, self.edge.traffic.limited
+        self._limits, limited = self.edge.limits, self.edge.traffic.limited
         self._admissions = {
-            kind: Admission.of(limits, limited, is_probes_only=kind) for kind in (False, True)
+            kind: Admission.of(self._limits, limited, is_probes_only=kind) for kind in (False, True)
+        }
+        self._expresses = {
+            kind: Express(edge=self.edge, admission=admission, is_probes_only=kind)
+            for kind, admission in self._admissions.items()
         }
 
-    async def accept(self, listener: Listener) -> NoReturn:
-        """Accept for ever, through every shortage of the host, and without waiting for any connection."""
-        accepting = listener.accepting
-        express = self._express(listener)
-        rested = 0.0
-        with _bare(accepting) as bare:
-            while True:
+    @property
+    def silence(self) -> float:
+        """Seconds since the slowest of all that accept last went round; each does twice a second, whoever comes or not."""
+        return max((one.silence for one in self._accepting), default=0.0)
+
+    @property
+    def guard(self) -> Guard:
+        """Notes what fails."""
+        return self.edge.guard
+
+    async def run(
+        self,
+        listeners: Sequence[Listener],
+        *,
+        stop: trio.Event,
+        grace: float = GRACE,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve on `listeners` until `stop` is set, then finish what is in flight and close everything; once.
+
+        Who has connected by then is served, too, unless the socket is another process's as well: there, whoever has
+        not been accepted waits for the next process.
+
+        Args:
+            listeners: closed at the end.
+            stop: when set, nobody can connect any more and idle connections are closed; one on which nothing has been
+                asked yet gets a second for it.
+            grace: seconds for the requests in flight; then they are cut off.
+            task_status: started once connections are accepted.
+
+        Raises:
+            StartError: when the installed hypercorn is not the one this was written for.
+        """
+        verify()
+        try:
+            async with trio.open_nursery() as self._connections:
                 try:
-                    if bare is None:
-                        stream = await accepting.accept()
-                        self._admit(listener, stream, peer_of(stream))
-                    else:
-                        await trio.lowlevel.wait_readable(bare)
-                        now = time.perf_counter()
-                        self._accept_ready(bare, listener, express, now + min(now - rested, SPELL))
-                        rested = time.perf_counter()
-                except OSError as error:
-                    self.edge.guard.note("accept", error)
-                    await trio.sleep(PAUSE)
+                    async with trio.open_nursery() as self._listening:
+                        for listener in listeners:
+                            self._listen(listener)
+                        self._begun.set()
+                        task_status.started()
+                        await stop.wait()
+                        self._is_stopping = self.edge.is_stopping = True
+                        for one in self._accepting:
+                            one.leave(takes_rest=not one.listener.is_inherited)
+                    await self._drain(grace)
+                finally:
+                    self._abort()
+        finally:
+            await _close(listeners)
 
-    def _express(self, listener: Listener) -> Express | None:
-        """Return what answers at once on `listener`, if anything can."""
-        front = self.edge.probes_front if listener.is_probes_only else self.edge.front
-        if front is None or listener.is_tls:
-            return None
-        admission = self._admissions[listener.is_probes_only]
-        return Express(front=front, admission=admission, traffic=self.edge.traffic)
+    async def change(self, listeners: Sequence[Listener]) -> None:
+        """Accept on `listeners` from now on, and on no others; no connection is lost for that.
 
-    def _accept_ready(
-        self, bare: socket.socket, listener: Listener, express: Express | None, until: float
-    ) -> None:
-        for number in itertools.count():
-            if number >= BATCH and time.perf_counter() >= until:
+        The new ones are accepted on before those that go are closed, and first whoever waits there is accepted. Where
+        the socket is the same, its connections go on, and new ones are as the new listener says. Waits until the server
+        runs; once it is to stop, nothing changes any more.
+
+        Args:
+            listeners: all of them; closed when they go, or at the end.
+        """
+        await self._begun.wait()
+        async with self._changing:
+            coming = {id(one.accepting): one for one in listeners}
+            going = []
+            for one in self._accepting:
+                following = coming.pop(id(one.listener.accepting), None)
+                if following is not None:
+                    one.listener = following
+                elif not self._is_stopping:
+                    going.append(one)
+            if self._is_stopping:
+                await _close(tuple(coming.values()))
                 return
-            try:
-                accepted, address = bare.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno not in _OF_ONE:
-                    raise
-                continue
-            try:
-                self._begin(listener, accepted, address, express)
-            except Exception as error:  # noqa: BLE001  # containing a connection: the next one is to be accepted
-                accepted.close()
-                self.edge.guard.note("connection", error)
+            for listener in coming.values():
+                self._listen(listener)
+            for one in going:
+                one.leave(takes_rest=True)
+            for one in going:
+                await one.gone.wait()
 
-    def _begin(
-        self, listener: Listener, accepted: socket.socket, address: Any, express: Express | None
-    ) -> None:
+    def _listen(self, listener: Listener) -> None:
+        accepting = Accepting(listener, self)
+        self._accepting.append(accepting)
+        self._listening.start_soon(self._accept, accepting)
+
+    async def _accept(self, accepting: Accepting) -> None:
+        try:
+            await accepting.run()
+        finally:
+            self._accepting.remove(accepting)
+
+    def begin(self, listener: Listener, accepted: socket.socket, address: Any) -> None:
+        """Serve a connection that came to `listener`: at once if that can be, else by a task."""
         accepted.setblocking(False)
         peer = address[0] if accepted.family in _ADDRESSED else ""
         left = (b"", b"")
-        if express is not None:
-            taken = express.take(accepted, peer)
+        if not listener.is_tls:
+            self._heed_limits()
+            taken = self._expresses[listener.is_probes_only].take(accepted, peer)
             if taken is None:
                 self.edge.traffic.accepted += 1
                 return
             left = taken
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
         self._admit(listener, stream, peer, *left)
+
+    def admit(self, listener: Listener, stream: trio.SocketStream) -> None:
+        """Serve what is on `stream` if there is room, and close it otherwise."""
+        self._admit(listener, stream, peer_of(stream))
 
     def _admit(
         self,
@@ -182,7 +195,7 @@ class _Server:
         data: bytes = b"",
         unsent: bytes = b"",
     ) -> None:
-        """Serve what is on `stream` if there is room, and close it otherwise."""
+        self._heed_limits()
         traffic = self.edge.traffic
         traffic.accepted += 1
         connection = Connection(
@@ -201,7 +214,14 @@ class _Server:
             connection.room.move(connection, Stage.BUSY)  # until its task has looked at that
         traffic.connections += 1
         self._open[connection] = admission  # before its task runs, so that a stop just now finds it
-        self.nursery.start_soon(self.edge.guard.run, "connection", partial(self._serve, connection))
+        self._connections.start_soon(self.guard.run, "connection", partial(self._serve, connection))
+
+    def _heed_limits(self) -> None:
+        """Have as many places as the edge's limits say now."""
+        if self._limits is not self.edge.limits:
+            self._limits = self.edge.limits
+            for admission in self._admissions.values():
+                admission.resize(self._limits)
 
     async def _serve(self, connection: Connection) -> None:
         try:
@@ -212,9 +232,8 @@ class _Server:
             if self._is_empty is not None and not self._open:
                 self._is_empty.set()
 
-    async def drain(self, grace: float) -> None:
+    async def _drain(self, grace: float) -> None:
         """Let the requests in flight finish within `grace` seconds."""
-        self.edge.is_stopping = True
         for connection in self._open:
             connection.finish()
         if self._open:
@@ -224,21 +243,16 @@ class _Server:
         if self._open:
             log.warning("%d connections were cut off: not done within %g s.", len(self._open), grace)
 
-    def abort(self) -> None:
+    def _abort(self) -> None:
         """End every connection now."""
         for connection in self._open:
             connection.abort()
 
 
-@contextmanager
-def _bare(accepting: trio.abc.Listener[trio.SocketStream]) -> Iterator[socket.socket | None]:
-    """Give the socket below `accepting`, to accept as many at once from as there are; None when there is none."""
-    if not isinstance(accepting, trio.SocketListener):
-        yield None
-        return
-    with socket.socket(fileno=os.dup(accepting.socket.fileno())) as bare:
-        bare.setblocking(False)
-        yield bare
+async def _close(listeners: Sequence[Listener]) -> None:
+    with trio.CancelScope(shield=True):  # closing does not wait, and all of them are to be closed
+        for listener in listeners:
+            await listener.close()
 
 
 def peer_of(stream: object) -> str:

@@ -42,10 +42,10 @@ class Requests:
         self._wire = wire
         self._nursery = nursery
 
-    async def spawn_app(self, app: Asgi, _config: object, scope: Any, send: Send) -> Send:
+    async def spawn_app(self, _app: Asgi, _config: object, scope: Any, send: Send) -> Send:
         """Start the application; return what takes the messages for it; what hypercorn's protocols call."""
         messages, received = trio.open_memory_channel[Message](QUEUE)
-        self._nursery.start_soon(self.answer, app, scope, received.receive, send)
+        self._nursery.start_soon(self.answer, self._edge.app, scope, received.receive, send)
         body, most = bytearray(), self._edge.limits.body_bytes
 
         async def put(message: Message) -> None:

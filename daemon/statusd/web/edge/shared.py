@@ -36,6 +36,8 @@ class Queue(enum.Enum):
 class Edge:
     """What the connections of one server share.
 
+    All of it but `guard` and `traffic` may be replaced at any time: it is looked up for each connection and request.
+
     Attributes:
         app: the ASGI application.
         limits: bounds of a connection.
@@ -58,6 +60,10 @@ class Edge:
     _turns: Mapping[Queue, trio.Lock] = attrs.field(
         factory=lambda: {queue: trio.Lock() for queue in Queue}, init=False
     )
+
+    def front_for(self, *, is_probes_only: bool) -> Front | None:
+        """Return what answers without the application behind listeners of one kind, or None."""
+        return self.probes_front if is_probes_only else self.front
 
     async def turn(self, queue: Queue) -> None:
         """Return when it is somebody's turn to begin: one of each queue in a pass of the event loop.

@@ -1,27 +1,50 @@
-"""Opening the sockets to listen on, with every failure in words."""
+"""The sockets to listen on: opened all or none, and opened anew for other addresses while the old ones listen still."""
 
 from __future__ import annotations
 
-import errno
 import ipaddress
-import os
 import socket
-import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 import trio
 
 from statusd.errors import StartError
 from statusd.values import Bind
-
-BACKLOG: Final = 4096
-"""Connections that the kernel completes while the daemon is busy; it caps this at net.core.somaxconn."""
+from statusd.web.edge import opening
 
 SOCKET_MODE: Final = 0o666
 """File mode of a Unix socket: everyone on this host may connect, as to a loopback port; its directory can narrow that."""
+
+SO_BINDTOIFINDEX: Final = 62
+"""Option of Linux from 5.1 on; Python has no name for it before 3.14."""
+NO_INTERFACE: Final = 0x7FFFFFFE
+"""Index of a network interface that there is not."""
+
+_Wanted: TypeAlias = tuple[Bind, bool]
+"""An address, and whether it is for probe endpoints alone."""
+
+
+@attrs.define(eq=False)
+class _File:
+    """A Unix socket's file, which may have been replaced by another process's since."""
+
+    path: Path
+    _identity: tuple[int, int] | None = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._identity = _identity(self.path)
+
+    @property
+    def is_ours(self) -> bool:
+        return self._identity is not None and self._identity == _identity(self.path)
+
+    def remove(self) -> None:
+        if self.is_ours:
+            self.path.unlink(missing_ok=True)
+        self._identity = None
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -32,29 +55,73 @@ class Listener:
         accepting: accepts connections.
         address: where, as people write it: ``http://127.0.0.1:8000``, ``https://...``, ``unix:/run/statusd/http.sock``
             or ``tls:unix:/...``.
+        bind: for which address it was opened, or None.
         path: of a Unix socket that `close` removes, or None.
         is_tls: whether clients must speak TLS there.
         is_probes_only: whether only the probe endpoints are served there.
         is_exposed: whether other hosts may reach it.
+        is_inherited: whether another process opened it, and goes on listening when it is closed here.
     """
 
     accepting: trio.abc.Listener[trio.SocketStream]
     address: str
+    bind: Bind | None = None
     path: Path | None = None
     is_tls: bool = False
     is_probes_only: bool = False
     is_exposed: bool = False
-    _identity: tuple[int, int] | None = attrs.field(default=None, init=False)
+    is_inherited: bool = False
+    _file: _File | None = None
 
     def __attrs_post_init__(self) -> None:
-        self._identity = _identity(self.path)
+        if self._file is None and self.path is not None:
+            self._file = _File(self.path)
+
+    @property
+    def socket(self) -> Any:
+        """The socket itself; None where there is none, or none any more."""
+        found = getattr(self.accepting, "socket", None)
+        return None if found is None or found.fileno() < 0 else found
+
+    @property
+    def can_be_found(self) -> bool:
+        """Whether clients can still come: the file of a Unix socket may be gone."""
+        return self._file is None or self._file.is_ours
+
+    def anew(self, bind: Bind, *, is_probes_only: bool) -> Listener:
+        """Return a listener with the same socket, for `bind` at the same address."""
+        return attrs.evolve(
+            self,
+            address=_address(self.socket, is_tls=bind.is_tls),
+            bind=bind,
+            is_tls=bind.is_tls,
+            is_probes_only=is_probes_only,
+        )
+
+    def mute(self) -> bool:
+        """Let nobody come any more, and those who have connected wait to be accepted; return whether it is so.
+
+        Whom the address concerns besides is heard at once: a socket that listens at an overlapping address gets all
+        that come from now on. It is not done to a socket that another process listens with, too.
+        """
+        sock = self.socket
+        if sock is None or self.is_inherited:
+            return False
+        try:
+            if sock.family == socket.AF_UNIX:
+                if self._file is not None:
+                    self._file.remove()
+                sock.shutdown(socket.SHUT_RD)
+            else:  # connections begin on an interface; handshakes that have begun are finished all the same
+                sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, NO_INTERFACE)
+        except OSError:  # Linux before 5.7 wants CAP_NET_RAW
+            return False
+        return True
 
     async def close(self) -> None:
         """Stop listening; remove the Unix socket, unless another process has put its own there since."""
-        if self._identity is not None and self._identity == _identity(self.path):
-            assert self.path is not None
-            self.path.unlink(missing_ok=True)
-            self._identity = None
+        if self._file is not None:
+            self._file.remove()
         await trio.aclose_forcefully(self.accepting)
 
 
@@ -71,133 +138,124 @@ def open_listeners(
     Raises:
         StartError: with the address, the cause and the remedy.
     """
-    opened: list[tuple[Bind, socket.socket]] = []
+    return reopen((), binds, probes, mode=mode)
+
+
+def reopen(
+    old: Sequence[Listener],
+    binds: Sequence[Bind],
+    probes: Sequence[Bind] = (),
+    *,
+    mode: int = SOCKET_MODE,
+) -> list[Listener]:
+    """Return a listener for each of `binds`, then of `probes`: with the socket of `old` that has the address, or a new one.
+
+    Those of `old` are left as they are, and go on listening also where a new address overlaps theirs: clients may come
+    to either from now on. Hand the result to `Server.change`, with nothing in between that may fail.
+
+    Args:
+        old: what listens now.
+        binds: where everything is to be served.
+        probes: where only the probe endpoints are.
+        mode: file mode of Unix sockets.
+
+    Raises:
+        StartError: with the address, the cause and the remedy; then nothing has been opened.
+    """
+    wanted = [*((bind, False) for bind in binds), *((bind, True) for bind in probes)]
+    kept = _kept(old, wanted)
+    going = [one for one in old if not any(one is other for other in kept.values())]
+    missing = [(index, bind) for index, (bind, _) in enumerate(wanted) if index not in kept]
+    opened = _opened(missing, old, going, mode)
     try:
-        for bind in (*binds, *probes):
-            opened.append((bind, _open(bind, mode)))  # noqa: PERF401  # each is known before the next may fail
-        return [
-            _listener(bind, sock, is_probes_only=index >= len(binds))
-            for index, (bind, sock) in enumerate(opened)
-        ]
+        for one in kept.values():
+            if one.path is not None:
+                opening.set_mode(one.path, mode)
     except BaseException:
-        for bind, sock in opened:
-            sock.close()
-            if bind.path:
-                Path(bind.path).unlink(missing_ok=True)
+        for index, bind in missing:
+            opening.give_back(bind, opened[index])
         raise
+    return [
+        kept[index].anew(bind, is_probes_only=is_probes_only)
+        if index in kept
+        else _listener(bind, opened[index], is_probes_only=is_probes_only)
+        for index, (bind, is_probes_only) in enumerate(wanted)
+    ]
+
+
+def _kept(old: Sequence[Listener], wanted: Sequence[_Wanted]) -> dict[int, Listener]:
+    """Return which of `wanted`, by index, has which of `old`: the more alike, the sooner."""
+    alike: tuple[Callable[[Listener, Bind, bool], bool], ...] = (
+        lambda one, bind, is_probes_only: one.bind == bind and one.is_probes_only is is_probes_only,
+        lambda one, bind, _: one.bind is not None and one.bind.plain == bind.plain,
+        lambda one, bind, _: bind.plain == _real(one.socket),
+    )
+    left = [one for one in old if one.socket is not None and one.can_be_found]
+    kept: dict[int, Listener] = {}
+    for is_alike in alike:
+        for index, (bind, is_probes_only) in enumerate(wanted):
+            found = next((one for one in left if is_alike(one, bind, is_probes_only)), None)
+            if found is not None and index not in kept:
+                kept[index] = found
+                left.remove(found)
+    return kept
+
+
+def _opened(
+    missing: Sequence[tuple[int, Bind]], old: Sequence[Listener], going: Sequence[Listener], mode: int
+) -> Mapping[int, socket.socket]:
+    """Return a new socket for each of `missing`, by index; all of them have their address before one listens."""
+    ours = {one.socket.fileno() for one in old if one.socket is not None}
+    for _, bind in missing:
+        if bind.fd in ours:  # the number was free once, and is another socket's now
+            raise StartError(f"{bind} is in use by statusd itself; name a socket that was handed over")
+    yielding = {index: [one.socket for one in going if _overlaps(bind, one)] for index, bind in missing}
+    bound: dict[int, socket.socket] = {}
+    try:
+        for index, bind in missing:
+            bound[index] = opening.bound(bind, mode, yielding[index])
+        # Those to whom clients would come from an old one are the last: nothing fails once somebody may have come.
+        for index, bind in sorted(missing, key=lambda one: bool(yielding[one[0]])):
+            opening.listen(bind, bound[index], yielding[index])
+    except BaseException:
+        for index, bind in missing:
+            if index in bound:
+                opening.give_back(bind, bound[index])
+        raise
+    return bound
+
+
+def _overlaps(bind: Bind, going: Listener) -> bool:
+    """Whether one of both is the wildcard address to the other's port; a socket handed over never yields."""
+    there = None if going.is_inherited or going.socket is None else _real(going.socket)
+    if there is None or not there.host or not bind.host or not bind.port or there.port != bind.port:
+        return False
+    mine, theirs = ipaddress.ip_address(bind.host), ipaddress.ip_address(there.host)
+    return mine.version == theirs.version and mine.is_unspecified is not theirs.is_unspecified
 
 
 def _listener(bind: Bind, sock: socket.socket, *, is_probes_only: bool) -> Listener:
     return Listener(
         accepting=trio.SocketListener(trio.socket.from_stdlib_socket(sock)),
         address=_address(sock, is_tls=bind.is_tls),
+        bind=bind,
         path=Path(bind.path) if bind.path else None,
         is_tls=bind.is_tls,
         is_probes_only=is_probes_only,
         is_exposed=_is_exposed(sock),
+        is_inherited=bind.fd is not None,
     )
 
 
-def _open(bind: Bind, mode: int) -> socket.socket:
-    try:
-        if bind.fd is not None:
-            return _inherited(bind.fd)
-        return _unix(bind.path, mode) if bind.path else _tcp(bind)
-    except OSError as error:
-        raise StartError(_in_words(bind, error)) from error
+def _real(sock: Any) -> Bind | None:
+    """Return the address of `sock`, which the system may have chosen; None for a Unix socket without a path."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return Bind(path=name) if isinstance(name, str) and name else None
+    return Bind(host=name[0], port=name[1])
 
 
-def _tcp(bind: Bind) -> socket.socket:
-    is_v6 = ":" in bind.host
-    sock = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if is_v6:  # only that, so that [::] and 0.0.0.0 go together
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((bind.host, bind.port))
-        sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _unix(path: str, mode: int) -> socket.socket:
-    _remove_stale(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(path)
-        Path(path).chmod(mode)  # before listen: until then nobody can connect
-        sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _remove_stale(path: str) -> None:
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise StartError(
-            f"unix:{path} exists and is no socket; remove it or choose another path in [http] or with --bind"
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.setblocking(False)
-        try:
-            client.connect(path)
-        except ConnectionRefusedError:  # left behind by a process that is gone
-            Path(path).unlink(missing_ok=True)
-            return
-        except BlockingIOError:  # its backlog is full: very much alive
-            pass
-    raise OSError(errno.EADDRINUSE, "somebody listens")
-
-
-def _inherited(fd: int) -> socket.socket:
-    sock = socket.socket(fileno=fd)
-    try:
-        is_stream = sock.type == socket.SOCK_STREAM
-        is_listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    except OSError:
-        sock.detach()
-        raise
-    if not is_stream or not is_listening:
-        sock.detach()  # not ours to close
-        raise StartError(
-            f"fd://{fd} is not a listening stream socket; pass one with ListenStream= in a systemd socket unit"
-        )
-    sock.set_inheritable(False)
-    return sock
-
-
-def _in_words(bind: Bind, error: OSError) -> str:
-    other = "choose another address in [http] or with --bind"
-    match error.errno:
-        case errno.EADDRINUSE:
-            return f"{bind} is in use; stop the other program or {other}"
-        case errno.EADDRNOTAVAIL:
-            return f"{bind} is not an address of this host; {other}"
-        case errno.EAFNOSUPPORT:
-            return f"{bind} cannot be opened: this host has no such kind of address; {other}"
-        case errno.EACCES | errno.EPERM if bind.path:
-            return f"{bind} cannot be opened: no permission; make its directory writable for this user or {other}"
-        case errno.EACCES | errno.EPERM:
-            return (
-                f"{bind} cannot be opened: no permission; ports below 1024 are privileged: {other}, "
-                "give the process CAP_NET_BIND_SERVICE, or pass the socket by socket activation"
-            )
-        case errno.ENOENT | errno.ENOTDIR:
-            return f"{bind} cannot be opened: its directory does not exist; create it or {other}"
-        case errno.EBADF | errno.ENOTSOCK:
-            return f"{bind} is not an open socket; pass one with ListenStream= in a systemd socket unit"
-        case _:
-            return f"{bind} cannot be opened: {error.strerror or error}; {other}"
-
-
-def _address(sock: socket.socket, *, is_tls: bool) -> str:
+def _address(sock: Any, *, is_tls: bool) -> str:
     name = sock.getsockname()
     scheme = "https" if is_tls else "http"
     if sock.family == socket.AF_INET:
@@ -219,9 +277,7 @@ def _is_exposed(sock: socket.socket) -> bool:
     return not (mapped or address).is_loopback
 
 
-def _identity(path: Path | None) -> tuple[int, int] | None:
-    if path is None:
-        return None
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
         found = path.lstat()
     except OSError:

@@ -11,7 +11,6 @@ import trio
 
 from statusd.web.access import is_probe
 from statusd.web.edge.admission import Stage
-from statusd.web.edge.front import Front
 from statusd.web.edge.http1 import Http
 from statusd.web.edge.http2 import Http2
 from statusd.web.edge.shared import Queue
@@ -63,19 +62,18 @@ class Talk:
         """Whether no further request is served after the one that is being answered."""
         return self._connection.is_last
 
-    async def run(self, data: bytes, front: Front | None) -> None:
+    async def run(self, data: bytes) -> None:
         """Serve from `data` on, until nothing more is to be read or said.
 
         Args:
             data: what the front stage could not answer.
-            front: answers between two requests what it can; None = there is none.
         """
         try:
             async with trio.open_nursery() as nursery:
                 kind = Http2 if self._connection.is_h2 else Http
                 self._http = http = kind(self._connection.edge, self, nursery)
                 with self._reading:
-                    await self._read(http, data, front)
+                    await self._read(http, data)
                 await http.close()
         finally:
             if self._http is not None:
@@ -150,7 +148,7 @@ class Talk:
         for scope in self._delivering:
             scope.deadline = deadline
 
-    async def _read(self, http: Http | Http2, data: bytes, front: Front | None) -> None:
+    async def _read(self, http: Http | Http2, data: bytes) -> None:
         connection = self._connection
         while True:
             # Many that drip at the same time must not keep the front stage waiting. Who is to leave soon does not wait.
@@ -163,8 +161,9 @@ class Talk:
             if http.is_receiving and connection.is_busy:
                 connection.room.move(connection, Stage.STALLED)
             data = await connection.receive()
-            while data and front is not None and not connection.is_busy and http.is_between:
-                if not await connection.answer(front, data):
+            while data and not connection.is_busy and http.is_between:
+                front = connection.front
+                if front is None or not await connection.answer(front, data):
                     break
                 data = await connection.receive()
             if connection.is_broken:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from email.utils import formatdate
 from typing import Any, Final
@@ -15,6 +14,7 @@ import trio
 from statusd.plugin.contracts import problem
 from statusd.web.edge import plain
 from statusd.web.edge.requests import headers_of
+from statusd.web.edge.shared import Edge, Queue
 
 PIECE: Final = 8 * 1024
 """Bytes that are en- or decrypted at once: the buffers between the socket and OpenSSL grow to it, and never shrink."""
@@ -139,20 +139,25 @@ class TlsStream(trio.abc.Stream):
 
 
 async def shake_hands(
-    transport: trio.abc.HalfCloseableStream, context: ssl.SSLContext, turn: Callable[[], Awaitable[None]]
+    transport: trio.abc.HalfCloseableStream, edge: Edge, *, is_probes_only: bool
 ) -> TlsStream | bytes:
     """Return the encrypted stream on `transport`, or, where the client begins none, what to tell it in the clear.
 
+    Each takes about a millisecond of computing: many that come at once would keep everybody else waiting until the last
+    of them has gone its first step. So they take turns.
+
     Args:
         transport: just accepted; the caller closes it.
-        context: the certificate.
-        turn: returns when it is this handshake's turn. Each takes about a millisecond of computing: many that come
-            at once would keep everybody else waiting until the last of them has gone its first step.
+        edge: has the certificate.
+        is_probes_only: whether it came to a listener for probe endpoints alone.
     """
+    certificates = edge.certificates
+    assert certificates is not None
     if isinstance(transport, trio.SocketStream):
         await trio.lowlevel.wait_readable(transport.socket)
-        await turn()
-    stream, is_begun = TlsStream(transport, context), False
+        await edge.turn(Queue.PROBES_HANDSHAKES if is_probes_only else Queue.HANDSHAKES)
+        certificates = edge.certificates or certificates  # may be others by now
+    stream, is_begun = TlsStream(transport, certificates.context), False
     try:
         await stream.begin()
         is_begun = True
