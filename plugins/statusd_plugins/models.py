@@ -25,6 +25,9 @@ from statusd import (
 NOBODY: Final[Mapping[str, Any]] = {"status": "unknown", "reason": "pending", "label": "pending"}
 """Stands in for the selected source of a model that the tree does not hold: the document is whole all the same."""
 
+DRAINED: Final = "drained"
+"""The reason of what an operator has taken out of service."""
+
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One model.
@@ -85,7 +88,8 @@ class ModelsView(View):
         """Return the list of models and what the tree says about each."""
         models = self.context.models
         nodes = [snapshot.find(f"models/{segment(model)}") for model in models]
-        selected = [_selected(node) for node in nodes]
+        is_drained = _is_drained(snapshot.root) or _is_drained(snapshot.find("models"))
+        selected = [_serving(node, is_drained=is_drained or _is_drained(node)) for node in nodes]
         body = Models(
             models=models,
             statuses=tuple(_status(model, one) for model, one in zip(models, selected, strict=True)),
@@ -102,6 +106,19 @@ def _status(model: str, selected: Mapping[str, Any]) -> ModelStatus:
         connected=status.is_connected,
         reason=_reason(selected, status),
     )
+
+
+def _is_drained(node: Node | None) -> bool:
+    """Whether an operator has taken it out of service."""
+    return node is not None and node.status is Status.OFF and node.reason == DRAINED
+
+
+def _serving(node: Node | None, *, is_drained: bool) -> Mapping[str, Any]:
+    """Return the selected source, as far as it may serve."""
+    selected = _selected(node)
+    if is_drained and selected["status"] != Status.OFF.value:
+        return {**selected, "status": Status.OFF.value, "reason": DRAINED, "label": DRAINED}
+    return selected
 
 
 def _selected(node: Node | None) -> Mapping[str, Any]:

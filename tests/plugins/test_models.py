@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import attrs
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from statusd import Node, OptionError, Snapshot, Status, ViewContext, segment
 from statusd.model.nodes import Candidate, model_node
+from statusd.model.tree import graft
 from statusd_plugins import models
 from statusd_plugins.models import ModelsView
 from tests import seeds
@@ -211,3 +213,18 @@ def test_the_answer_is_of_the_type_that_openapi_shows(default: str):
     assert code == 200
     body = view("m", default=default).render("/models", snapshot(m=[claim("s", "ok")])).body
     assert msgspec.json.encode(msgspec.json.decode(body, type=kind)) == body
+
+
+@pytest.mark.parametrize("place", ["", "models", "models/m"])
+def test_what_an_operator_has_drained_is_not_connected_whatever_its_sources_say(place: str):
+    tree = snapshot(m=[claim("a", "ok")], n=[claim("b", "off", "own_word")])
+    drained = attrs.evolve(tree.find(place), status=Status.OFF, reason="drained")
+    tree = attrs.evolve(tree, root=graft(tree.root, place, drained))
+    first, second = rendered(view("m", "n"), tree)["statuses"]
+    assert (first["connected"], first["reason"], first["backend"]) == (False, "drained", "a")
+    assert (second["connected"], second["reason"]) == (False, "own_word")
+
+
+def test_a_model_whose_only_source_is_drained_shows_the_label_although_it_is_off():
+    found = status_of(claim("a", "off", "drained", reason="drained"))
+    assert (found["connected"], found["reason"]) == (False, "drained")

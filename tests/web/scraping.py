@@ -7,6 +7,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from statusd import Node, Snapshot, Status, Transition, segment
+from statusd.model.drains import Drain
 from statusd.model.snapshot import Change
 from statusd.model.stats import Stats
 from statusd.web.edge.common import Common
@@ -54,6 +55,7 @@ class Scraped:
     streams: int = 2
     dropped: dict = attrs.field(factory=lambda: {"webhook": 5})
     lag: float = 0.25
+    drains: tuple = ()
     common: Common = attrs.field(factory=lambda: Common(limits=Limits(connections=512)))
     metrics: Metrics = attrs.field(init=False)
 
@@ -65,6 +67,7 @@ class Scraped:
             streams=lambda: self.streams,
             dropped=lambda: self.dropped,
             lag=lambda: self.lag,
+            drains=lambda: self.drains,
         )
         self.metrics = Metrics(self.snapshot, self.stats, vitals, self.common)
         self.metrics._exposition.cost = lambda: 0.0  # however slow the machine, a scrape is of now
@@ -101,6 +104,7 @@ def populated():
     traffic.limited["streams"] += 2
     traffic.accepted, traffic.connections, traffic.waiting = 60, 3, 1
     made.common.guard.failures["request"] += 1
+    made.drains = (Drain(path="models/flashtalk", reason="new disks", since=NOW),)
     return made
 
 

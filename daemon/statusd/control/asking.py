@@ -27,6 +27,7 @@ DEFAULT: Final = Path("/run/statusd")
 """``RuntimeDirectory=`` of the unit."""
 PATIENCE: Final = 30.0
 """Seconds for the whole exchange; the daemon takes up to five for each half, and its disk may be slow."""
+_PAUSE: Final = 0.05
 _CHUNK: Final = 64 * 1024
 
 
@@ -79,8 +80,7 @@ def _exchange(path: Path, asked: bytes) -> bytes:
     deadline = time.monotonic() + PATIENCE
     received = bytearray()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(PATIENCE)
-        sock.connect(os.fspath(path))
+        _connect(sock, path, deadline)
         with contextlib.suppress(BrokenPipeError):  # it may have answered before it had read all
             sock.sendall(asked)
         while b"\n" not in received[-_CHUNK:]:
@@ -94,6 +94,18 @@ def _exchange(path: Path, asked: bytes) -> bytes:
     if not received:
         raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
     return bytes(received)
+
+
+def _connect(sock: socket.socket, path: Path, deadline: float) -> None:
+    """Connect; again for a while where the daemon's queue is full, since the kernel does not wait there (unix(7))."""
+    while True:
+        sock.settimeout(_left(deadline))
+        try:
+            sock.connect(os.fspath(path))
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+        else:
+            return
 
 
 def _left(deadline: float) -> float:

@@ -98,7 +98,7 @@ class ControlServer:
         try:
             with trio.fail_after(DEADLINE):
                 text = await _line(stream)
-            if not text:
+            if text is None:
                 return  # somebody looked whether anybody listens
             answered = await self._answer(request(text), peer)
         except trio.TooSlowError:
@@ -127,8 +127,8 @@ class ControlServer:
             raise RefusedError("internal_error", message) from None
 
 
-async def _line(stream: trio.SocketStream) -> bytes:
-    """Return what comes before the first end of a line; ``b""`` where nothing comes at all.
+async def _line(stream: trio.SocketStream) -> bytes | None:
+    """Return what comes before the first end of a line; None where nothing comes at all.
 
     Raises:
         RefusedError: the line is too long, or has no end.
@@ -143,7 +143,7 @@ async def _line(stream: trio.SocketStream) -> bytes:
         if not chunk:
             if received:
                 raise RefusedError("bad_request", "The request has no end of line.")
-            return b""
+            return None
         received += chunk
     if len(received) >= LONGEST_REQUEST:
         raise RefusedError("too_large", f"A request has at most {LONGEST_REQUEST} bytes.")

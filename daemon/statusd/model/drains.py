@@ -8,6 +8,8 @@ from typing import Any, Final
 import attrs
 
 from statusd.model.report import Report
+from statusd.model.status import Status
+from statusd.model.tree import Node
 
 DRAINED: Final = "drained"
 """The reason of a drained node, and the word that ``/models`` shows for a model that has no other source."""
@@ -68,3 +70,23 @@ class Drain:
             now: seconds since 1970.
         """
         return self.until is not None and self.until <= now
+
+
+def is_drained(node: Node) -> bool:
+    """Tell whether an operator is why `node` is off; a model may be so because all of its sources are."""
+    if node.status is not Status.OFF or node.reason != DRAINED:
+        return False
+    return node.basis is None or node.basis.newest.reason != DRAINED  # a source may say so of itself
+
+
+def drained_above(root: Node, path: str) -> str | None:
+    """Return the highest path that is drained among `path` and those above it; None where none is."""
+    node, parts = root, path.split("/") if path else []
+    for depth, part in enumerate([*parts, ""]):
+        if is_drained(node):
+            return "/".join(parts[:depth])
+        child = node.children.get(part)
+        if child is None:
+            return None
+        node = child
+    return None

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from statusd.model.rollup import BEST, WORST, Rule
 from statusd.model.status import Status
+from statusd.web.drained import because_of_others, because_out, is_out
 from statusd.web.phrases import clock_time, listed, name_of, one_line, plural, said
 from statusd.web.subject import Member, Phase, Subject
 from statusd.wording import span, standing
@@ -13,6 +14,12 @@ from statusd.wording import span, standing
 
 def because(subject: Subject) -> Iterator[str]:
     """Yield sentences that say why the node of `subject` has its status; at least one."""
+    yield from because_of_others(subject)
+    if is_out(subject):
+        yield from because_out(subject)
+        if subject.node.basis is not None:
+            yield _reading(subject)
+        return
     node = subject.node
     if subject.is_rollup:
         yield from _rolled_up(subject)

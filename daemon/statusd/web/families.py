@@ -94,6 +94,12 @@ TRANSITIONS: Final = Family(
     ("path", "to"),
     "Times that a node's status changed to this one, or that it went (gone).",
 )
+DRAIN_END: Final = Family(
+    "statusd_drain_end_timestamp_seconds",
+    "gauge",
+    ("path",),
+    "When what an operator has drained is in service again, in seconds since 1970; +Inf: once it is undrained.",
+)
 STREAMS: Final = Family("statusd_event_streams", "gauge", (), "Clients that follow /events now.")
 DROPPED: Final = Family(
     "statusd_dropped_records_total",
@@ -173,6 +179,7 @@ FAMILIES: Final = (
     ACCEPTED,
     HANDSHAKES,
     WAITING,
+    DRAIN_END,
     LIMIT,
     LIMITED,
     FAILURES,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from statusd.model.drains import Drain
 from statusd.model.snapshot import Snapshot
 from statusd.model.stats import Stats
 from statusd.model.status import Status
@@ -33,6 +35,8 @@ class Vitals:
         streams: returns how many clients follow the events.
         dropped: returns name of a sink -> transitions that it was too slow for.
         lag: returns the seconds by which the event loop is late.
+        unlogged: returns how many log records were dropped.
+        drains: returns what an operator has drained.
     """
 
     version: str
@@ -41,6 +45,8 @@ class Vitals:
     streams: Callable[[], int]
     dropped: Callable[[], Mapping[str, int]]
     lag: Callable[[], float]
+    unlogged: Callable[[], int] = lambda: 0
+    drains: Callable[[], Sequence[Drain]] = tuple
 
 
 @attrs.frozen(eq=False)
@@ -83,6 +89,7 @@ class Metrics(Collector):
         yield from _freshness(sources.children if sources is not None else {}, self.vitals.now())
         yield from _probes(self.stats)
         yield _transitions(nodes, self.stats.transitions)
+        yield _drain_ends(self.vitals.drains())
         yield from edge_metrics(self.common)
         yield from _vitals(self.vitals)
         yield from usage()
@@ -131,6 +138,13 @@ def _transitions(nodes: Iterable[str], counted: Mapping[tuple[str, str], int]) -
     from_nought = {(path, status.value): 0 for path in nodes for status in Status}
     for (path, after), number in {**from_nought, **counted}.items():
         family.add_metric([path, after], number)
+    return family
+
+
+def _drain_ends(drains: Sequence[Drain]) -> Metric:
+    family = families.DRAIN_END.gauge()
+    for drain in drains:
+        family.add_metric([drain.path], math.inf if drain.until is None else drain.until)
     return family
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from statusd.model.rollup import Rule
 from statusd.model.status import Status
+from statusd.web.drained import ends, is_out
 from statusd.web.phrases import clock_time, listed, name_of, plural
 from statusd.web.subject import Member, Phase, Subject
 from statusd.wording import span, standing
@@ -17,6 +18,9 @@ _BAD: Final = "unknown or down"
 
 def outlook(subject: Subject) -> Iterator[str]:
     """Yield sentences that say what would change the status of the node of `subject`; at least one."""
+    yield from ends(subject)
+    if is_out(subject):
+        return
     node = subject.node
     if subject.is_rollup:
         yield from _of_the_rollup(subject)

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import attrs
 
+from statusd.model.drains import drained_above, is_drained
 from statusd.model.rollup import Rule, decide
 from statusd.model.snapshot import Snapshot
 from statusd.model.status import Status
@@ -50,6 +51,7 @@ def render_ready(
     else:
         findings = [*_sources(snapshot, excluding), *_required(snapshot, require, excluding)]
         findings = list(_each_once([*findings, *_models(snapshot, excluding)]))
+    findings = [*_drained(snapshot, path), *findings]
     hindrance = next((one.hindrance for one in _first_things_first(findings) if one.hindrance), "")
     verdict = f"not ready: {hindrance}" if hindrance else "ready"
     lines = [*(one.line(now) for one in findings), *excluding.remarks] if VERBOSE in query else []
@@ -135,7 +137,16 @@ def _required(snapshot: Snapshot, require: Sequence[str], excluding: _Excluding)
             hindrance = f"{path} is required and does not exist"
             yield _Finding(path=path, node=None, status=Status.UNKNOWN, hindrance=hindrance)
         else:
+            yield from _drained(snapshot, path)
             yield _judged(path, node, excluding.status(path, node))
+
+
+def _drained(snapshot: Snapshot, path: str) -> Iterator[_Finding]:
+    """Yield what an operator has drained above `path`: all that is below is out of service with it."""
+    place = drained_above(snapshot.root, path)
+    node = None if place is None or place == path != "" else snapshot.find(place)
+    if place is not None and node is not None:
+        yield _judged(place, node, node.status)
 
 
 def _models(snapshot: Snapshot, excluding: _Excluding) -> Iterator[_Finding]:
@@ -180,7 +191,9 @@ def _standing(node: Node, status: Status) -> str:
 
 
 def _is_pending(node: Node) -> bool:
-    """Whether a source has neither reported nor run out of time."""
+    """Whether a source has neither reported nor run out of time; what an earlier run left is no report of this one."""
+    if node.is_restored:
+        return True
     # Its own probe counts here, which a failed dependency hides from the node.
     reason = node.basis.newest.reason if node.basis is not None else node.reason
     return node.observed_at is None and reason == "pending"
@@ -237,7 +250,7 @@ class _Excluding:
     def status(self, path: str, node: Node) -> Status:
         """Return the status of `node` as its rule has it without what is left out below it."""
         below = f"{path}/" if path else ""
-        if not node.rule or not any(other.startswith(below) for other in self.paths):
+        if is_drained(node) or not node.rule or not any(other.startswith(below) for other in self.paths):
             return node.status
         children = counting(node)
         if not children:

@@ -68,7 +68,7 @@ function rule(node) {
 }
 
 function verdict(root) {
-  if (root.status === "off") return "Nothing that counts is configured.";
+  if (root.status === "off") return root.reason === "drained" ? root.message : "Nothing that counts is configured.";
   const failing = wings(root).flatMap(([segment, wing]) => {
     const counted = [...wing.children.values()].filter((one) => one.counts && one.status !== "off");
     const bad = counted.filter((one) => one.status !== "ok").length;

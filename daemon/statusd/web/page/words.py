@@ -123,7 +123,7 @@ def rule(node: State) -> str:
 def verdict(root: State) -> str:
     """Return the whole in one sentence."""
     if root["status"] == "off":
-        return "Nothing that counts is configured."
+        return root["message"] if root["reason"] == "drained" else "Nothing that counts is configured."
     failing = list(_failing(root))
     if not failing:
         return "Everything is as it should be." if root["status"] == "ok" else "The whole is not ok."
