@@ -64,7 +64,7 @@ def _event(transition: Transition, snapshot: Snapshot) -> dict[str, Event]:
         path=transition.path or "/",  # as people name the whole tree; an empty field would be none
         before=transition.before or "new",
         after=transition.after or "gone",
-        reason=transition.reason,
+        reason=transition.reason or "gone",
         revision=transition.revision,
     )
 

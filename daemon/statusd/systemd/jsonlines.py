@@ -11,25 +11,22 @@ from statusd.systemd.records import Record, cut, priority
 def as_json(record: Record) -> bytes:
     """Return `record` as one line of ASCII; whatever it holds cannot end the line."""
     time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-    return _encoded({"time": time, "level": record.level_name.lower(), **_members(record)})
+    return _encoded(record, {"time": time, "level": record.level_name.lower()})
 
 
 def as_json_for_journal(record: Record) -> bytes:
     """Return `record` as `as_json` does, its priority before it, without what the journal knows: time and level."""
-    return f"<{priority(record.level)}>".encode() + _encoded(_members(record))
+    return f"<{priority(record.level)}>".encode() + _encoded(record, {})
 
 
-def _members(record: Record) -> dict[str, str | int]:
-    members: dict[str, str | int] = {"logger": record.logger, "message": cut(record.message)}
+def _encoded(record: Record, members: dict[str, str | int]) -> bytes:
+    members["logger"], members["message"] = record.logger, cut(record.message)
     if record.trace:
         members["traceback"] = record.trace
     if record.errno is not None:
         members["errno"] = record.errno
     if record.kind is not None:
         members["event"], members["message_id"] = record.kind.name, record.kind.id
-    # A field never takes the place of what every record has.
-    return {name: cut(value) for name, value in record.fields.items()} | members
-
-
-def _encoded(members: dict[str, str | int]) -> bytes:
+    for name, value in record.fields.items():
+        members.setdefault(name, cut(value))  # a field never takes the place of what every record has
     return json.dumps(members).encode() + b"\n"

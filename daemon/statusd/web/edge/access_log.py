@@ -109,10 +109,10 @@ def line(exchange: Exchange) -> str:
 def _event(exchange: Exchange) -> dict[str, Event]:
     return event(
         REQUEST,
-        client=_shown(exchange.client, SHORT),
-        method=_shown(exchange.method, SHORT),
-        target=_shown(exchange.target, LONG),
-        status=str(exchange.status or ""),
+        client=_shown(exchange.client, SHORT) or "-",
+        method=_shown(exchange.method, SHORT) or "-",
+        target=_shown(exchange.target, LONG) or "-",
+        status=str(exchange.status or "-"),
         size=str(exchange.size),
         seconds=f"{exchange.seconds:.4f}",
         stage=str(exchange.stage),
