@@ -36,6 +36,10 @@ ln -s /proc/self/fd/0 "$root/dev/stdin"
 ln -s /proc/self/fd/1 "$root/dev/stdout"
 ln -s /proc/self/fd/2 "$root/dev/stderr"
 mount -t tmpfs -o mode=755,nosuid,nodev tmpfs "$root/run"
+# Empty ones: systemd-tmpfiles would remove, file by file, what the host has there.
+for name in tmp var/tmp; do
+    mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/$name"
+done
 
 # Of the host's own services none is started.
 units=$root/etc/systemd/system

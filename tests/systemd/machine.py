@@ -1,7 +1,9 @@
 """A machine for tests: the real systemd as PID 1 in throwaway namespaces, over an overlay of this host's root."""
 
+import compileall
 import json
 import os
+import py_compile
 import shutil
 import signal
 import subprocess
@@ -42,14 +44,14 @@ class Machine:
 
     pid: int
 
-    def run(self, *command, input=None, expect=0):  # noqa: A002  # the name that subprocess uses
-        """Run a command inside; return its standard output."""
+    def run(self, *command, input=None, expect=0, seconds=40):  # noqa: A002  # the name that subprocess uses
+        """Run a command inside, for so many seconds at most; return its standard output."""
         done = subprocess.run(
             ["nsenter", "-t", str(self.pid), "-a", *command],
             input=input,
             capture_output=True,
             text=True,
-            timeout=40,
+            timeout=seconds,
             check=False,
             env={**os.environ, "PATH": PATH},
         )
@@ -133,6 +135,9 @@ def build(parts):
             tree / "opt/statusd/code" / Path(package).name,
             ignore=shutil.ignore_patterns("__pycache__"),
         )
+    # As pip does; and since the copies in the machine have another time than their sources here, they are not compared.
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    compileall.compile_dir(tree / "opt/statusd/code", quiet=2, invalidation_mode=mode)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     binds = {path: f"/opt/site-{number}" for number, path in enumerate(site_packages())}
     prefix = Path(sys.base_prefix).resolve()

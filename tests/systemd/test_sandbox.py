@@ -1,6 +1,5 @@
 """Acceptance: what the sandbox hides from probes under the real systemd, and the drop-ins that open it."""
 
-
 import pytest
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(120)]

@@ -102,3 +102,12 @@ def test_each_drop_in_says_what_it_is_for_before_anything_else(drop_in):
 def test_the_socket_is_where_the_default_configuration_listens():
     [stream] = re.findall(r"^ListenStream=(.*)$", (SYSTEMD / "statusd.socket").read_text(), re.MULTILINE)
     assert f"${{STATUSD_BIND:-{stream}}}" in (PROJECT / "etc/statusd.toml").read_text()
+
+
+def test_the_socket_gives_up_on_wrong_configurations_and_never_on_faults_that_may_pass():
+    """A fault is tried again every `RestartSec`, and each try counts while a client waits: never so many in the time."""
+    service, unit = ((SYSTEMD / name).read_text() for name in ("statusd.service", "statusd.socket"))
+    [restart] = re.findall(r"^RestartSec=(\d+)s$", service, re.MULTILINE)
+    [interval] = re.findall(r"^TriggerLimitIntervalSec=(\d+)s$", unit, re.MULTILINE)
+    [burst] = re.findall(r"^TriggerLimitBurst=(\d+)$", unit, re.MULTILINE)
+    assert int(burst) * int(restart) >= int(interval)
