@@ -10,6 +10,8 @@ from statusd.values import MASK
 
 SHORTEST: Final = 4
 """Characters below which a value is not masked: it would blank out ordinary words and protects nothing."""
+RETIRED: Final = 1000
+"""Values of former configurations that are still masked, so that keys that change every day fill no memory."""
 
 
 class Redactor:
@@ -20,21 +22,21 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._known: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
+        self._known: tuple[str, ...] = ()
         self.learn(secrets)
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Mask these `secrets`, too."""
-        self.know([*self._known, *secrets])
+        """Mask these `secrets`, too.
 
-    def know(self, secrets: Iterable[str]) -> None:
-        """Mask these `secrets`, and no others."""
-        known = frozenset(value for value in secrets if len(value) >= SHORTEST)
-        if known != self._known:
-            longest_first = sorted(known, key=lambda value: (-len(value), value))
-            self._pattern = re.compile("|".join(map(re.escape, longest_first))) if known else None
-            self._known = known
+        Those known before stay masked: a configuration that is only tried may be turned down, what an earlier one
+        started may still end, and a key that was replaced may still be good. Of them the `RETIRED` newest are kept.
+        """
+        new = dict.fromkeys(value for value in secrets if len(value) >= SHORTEST)
+        retired = [value for value in self._known if value not in new][-RETIRED:]
+        self._known = (*retired, *new)
+        longest_first = sorted(self._known, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def __call__(self, text: str) -> str:
         """Return `text` with the secrets masked."""

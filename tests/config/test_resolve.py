@@ -39,7 +39,7 @@ def test_every_view_and_sink_of_the_catalogue_has_its_arguments(resolved):
     text = f'{A}[models]\nm = "a"\n[views.page]\ntitle = "m"\n[sinks.journal]\ntoken = {{ env = "T" }}'
     found = resolved(text, {"T": "s3cret"})
     assert (found.views, found.sinks) == ({"page": {"title": "m"}}, {"journal": {"token": Secret("s3cret")}})
-    assert found.secrets == ("s3cret",)
+    assert found.secrets == ("czNjcmV0", "s3cret")
 
 
 def test_ten_different_mistakes_are_reported_at_once_each_with_its_path(mistakes):

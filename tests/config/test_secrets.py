@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import os
+from functools import partial
+from urllib.parse import quote, quote_plus
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +22,7 @@ from statusd.config.scan import secrets_in
 from statusd.config.secrets import MAX_SIZE
 from statusd.config.urls import read_url, secret_span
 from statusd.config.wording import mask_userinfo, quoted
+from statusd.redaction import RETIRED, Redactor
 
 FORMS = '{ env = "NAME" }, { credential = "name" } or { file = "/path" }'
 
@@ -61,7 +67,7 @@ def test_a_variable_gives_its_value_and_an_unset_or_empty_one_gives_no_key(read,
 
 
 def test_a_secret_and_its_percent_encoded_form_are_known_unless_too_short_to_be_found(read):
-    assert set(read('{ env = "KEY" }', {"KEY": "s3/cret"})[1]) == {"s3/cret", "s3%2Fcret"}
+    assert set(read('{ env = "KEY" }', {"KEY": "s3/cret"})[1]) == {"s3/cret", "s3%2Fcret", "czMvY3JldA"}
     assert read('{ env = "KEY" }', {"KEY": "abc"})[1] == ()
 
 
@@ -69,6 +75,31 @@ def test_a_secret_is_known_as_tracebacks_and_json_spell_it(read):
     key = 'päss\\"word'
     known = read('{ env = "KEY" }', {"KEY": key})[1]
     assert {str(KeyError(key)).strip("'"), json.dumps({"key": key})[9:-2]} <= set(known)
+
+
+SPELLINGS = {
+    "as it is": str,
+    "path": partial(quote, safe=""),
+    "URL": quote,
+    "form": quote_plus,
+    "JSON in ASCII": lambda text: json.dumps(text)[1:-1],
+    "JSON": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "msgspec": lambda text: msgspec.json.encode(text).decode()[1:-1],
+    "repr": lambda text: repr(text)[1:-1],
+    "repr of bytes": lambda text: repr(text.encode())[2:-1],
+    "HTML": html.escape,
+    "Base64": lambda text: base64.b64encode(text.encode()).decode().rstrip("="),
+    "Base64 of URLs": lambda text: base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
+}
+
+
+@pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
+@settings(deadline=None)
+@given(secret=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=4, max_size=12))
+def test_however_others_spell_a_secret_it_is_masked(spell, secret):
+    findings = Findings(environ={})
+    findings.secret(secret)
+    assert spell(secret) not in Redactor(findings.secrets)(spell(secret))
 
 
 def test_the_configuration_shows_no_secret(resolved):
@@ -285,4 +316,16 @@ token = {{ env = "PAGE" }}
 
 def test_the_secrets_of_a_source_whose_plugin_is_missing_are_masked_too(resolved):
     text = '[sources.x]\nplugin = "not-installed"\nkey = { env = "KEY" }'
-    assert resolved(text, {"KEY": "s3cret"}).secrets == ("s3cret",)
+    assert resolved(text, {"KEY": "s3cret"}).secrets == ("czNjcmV0", "s3cret")
+
+
+def test_secrets_known_before_stay_masked_and_the_oldest_are_forgotten():
+    redact = Redactor(["first-key"])
+    redact.learn(["second-key"])
+    assert redact("first-key second-key") == "*** ***"
+    for number in range(RETIRED + 5):
+        redact.learn([f"key-number-{number:05}"])
+    assert redact("first-key") == "first-key"
+    assert redact(f"key-number-{5:05} key-number-{RETIRED + 4:05}") == "*** ***"
+    redact.learn([])
+    assert redact(f"key-number-{RETIRED + 4:05}") == "***"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 from collections.abc import Mapping
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import attrs
 
@@ -57,9 +59,9 @@ class Findings:
         self.faults.append(Fault(path=path, reason="secret_unreadable", message=message))
 
     def secret(self, *forms: str) -> None:
-        """Take the text forms of a secret, and how URLs, JSON and tracebacks spell them."""
+        """Take the text forms of a secret, and how URLs, JSON, tracebacks and headers spell them."""
         for form in forms:
-            self._know(form, quote(form, safe=""), json.dumps(form)[1:-1], repr(form)[1:-1])
+            self._know(form, *_spellings(form))
 
     def _know(self, *texts: str) -> None:
         for text in texts:
@@ -75,3 +77,21 @@ class Findings:
         self.mistakes += other.mistakes
         self.faults += other.faults
         self._know(*other.secrets)
+
+
+def _spellings(text: str) -> tuple[str, ...]:
+    """Return what others make of `text` before it gets anywhere: each spelling hides it from whoever looks for it."""
+    data = text.encode(errors="surrogateescape")
+    encoded = base64.b64encode(data).decode().rstrip("=") if len(text) >= SHORTEST else ""
+    return (
+        quote(data, safe=""),
+        quote(data),
+        quote_plus(data),
+        json.dumps(text)[1:-1],
+        json.dumps(text, ensure_ascii=False)[1:-1],
+        repr(text)[1:-1],
+        repr(data)[2:-1],
+        html.escape(text),
+        encoded,
+        encoded.replace("+", "-").replace("/", "_"),
+    )
