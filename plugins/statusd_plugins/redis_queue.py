@@ -223,10 +223,11 @@ class QueueView(View):
 
 def _restored(node: Node) -> QueueStatus | None:
     """Return what an earlier run found in the queue; None where it found nothing, or too long ago."""
-    if not node.status.is_connected and (node.basis is None or not node.basis.newest.status.is_connected):
+    found = node if node.basis is None else node.basis.newest
+    if not found.status.is_connected:
         return None
     try:
-        return msgspec.convert(dict(node.facts), QueueStatus)
+        return msgspec.convert(dict(found.facts), QueueStatus)
     except msgspec.ValidationError:
         return None
 

@@ -129,8 +129,10 @@ class StatusView(View):
         if node is None:
             return _unavailable("pending")
         if node.is_restored:
-            # What it said to an earlier run is known, its body is not; and nobody knows whether it still says so.
-            return _unavailable("pending", "The first probe has not finished yet.")
+            # What it said to an earlier run is known, but not its body.
+            return attrs.evolve(
+                _unavailable("pending", "The first probe has not finished yet."), detail="restored"
+            )
         if node.payload is None:
             # Of the newest probe, like the body: thresholds and dependencies shape the node alone.
             newest = node if node.basis is None else node.basis.newest

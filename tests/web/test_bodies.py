@@ -37,11 +37,11 @@ def test_the_tree_has_exactly_the_documented_keys_in_order():
     )
     assert render(snapshot(root), "") == (
         b'{"revision":5,"path":"","node":{"status":"down","reason":"timeout","message":"","since":null,'
-        b'"observed_at":null,"expires_at":null,"source":null,"counts":true,'
+        b'"observed_at":null,"expires_at":null,"source":null,"counts":true,"restored":false,'
         b'"rollup":{"rule":"worst","decided_by":["x"]},"facts":{"b":1,"a":[null]},"children":{"x":{"status":"down",'
         b'"reason":"timeout","message":"Too slow.","since":"2023-11-14T22:13:20.500Z",'
         b'"observed_at":"1970-01-01T00:00:01.250Z","expires_at":"1970-01-01T00:00:02.000Z","source":"s",'
-        b'"counts":false,"rollup":null,"facts":{},"children":{}}}}}'
+        b'"counts":false,"restored":false,"rollup":null,"facts":{},"children":{}}}}}'
     )
 
 

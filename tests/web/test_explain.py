@@ -248,6 +248,7 @@ def test_the_body_is_as_documented():
             "expires_in": 7.6,
             "interval": 2.0,
             "timeout": 2.0,
+            "restored": False,
         },
         "thresholds": {"rise": 1, "fall": 2, "tally": None},
         "dependency": {"depends_on": ["b"], "parent_down": None},

@@ -91,6 +91,8 @@ def _rows(node: Mapping[str, Any], name: str, depth: int, now: float, time_of: s
     message = word(node.get("message"))
     if node.get("counts") is False and status != "off":
         message = f"{message} (does not count)".strip()
+    if node.get("restored") is True:
+        message = f"{message} (from before the restart)".strip()
     moment = instant(node.get(time_of))
     yield _Row(
         name=_INDENT * min(depth, _DEPTH) + escape(name),

@@ -27,7 +27,8 @@ GREATEST_REVISION: Final = 1 << 52
 
 _MAGIC: Final = b"statusd-state "
 _HEADER: Final = re.compile(
-    rb"statusd-state (?P<format>[1-9][0-9]{0,8})(?: (?P<digest>[0-9a-f]{64}) (?P<size>[1-9][0-9]{0,11}))?\n"
+    rb"statusd-state (?P<format>[1-9][0-9]{0,8})\b"
+    rb"(?: (?P<digest>[0-9a-f]{64}) (?P<size>[1-9][0-9]{0,11})|[^\n]*)\n"
 )
 _LONGEST_HEADER: Final = 128
 

@@ -25,6 +25,8 @@ def because(subject: Subject) -> Iterator[str]:
         yield from _rolled_up(subject)
     if subject.is_model:
         yield from _selected(subject)
+    elif node.is_restored:
+        yield from _left(subject)
     if node.basis is not None:
         yield from _probed(subject)
     elif not node.rule:
@@ -92,6 +94,13 @@ def _selected(subject: Subject) -> Iterator[str]:
     yield f'/models names the backend "{backend}", of {source}: {why}.'
 
 
+def _left(subject: Subject) -> Iterator[str]:
+    """Say what below a branch stands as an earlier run left it."""
+    names = [name_of(name) for name, child in subject.node.children.items() if child.is_restored]
+    stand = "stands" if len(names) == 1 else "stand"
+    yield f"{listed(names)} {stand} as an earlier run left it, until a probe of this one has finished."
+
+
 def _probed(subject: Subject) -> Iterator[str]:
     """Say what the source's probes found, and what became of it on the way to the node."""
     yield _reading(subject)
@@ -134,6 +143,12 @@ def _reading(subject: Subject) -> str:
             return f"No probe of {source} has finished yet; until one has, this stands{about}: {what}"
         case Phase.OVERDUE:
             return f"No probe of {source} has finished, and the time for the first one is up: {what}"
+        case Phase.RESTORED:
+            since = subject.now - (node.observed_at or 0.0)
+            return (
+                f"No probe of {source} has finished since statusd was started; until one has, what an earlier run found "
+                f"at {clock_time(node.observed_at, subject.now)}, {span(since)} ago, stands{about}: {what}"
+            )
         case Phase.SILENT:
             since = subject.now - (node.observed_at or 0.0)
             return (

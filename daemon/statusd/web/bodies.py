@@ -57,6 +57,7 @@ class NodeBody(msgspec.Struct, frozen=True, kw_only=True):
         expires_at: when that reading turns stale; of a branch, the first.
         source: the name of the source that says so.
         counts: whether it takes part in the rollup of its parent.
+        restored: whether it stands as an earlier run left it, until its source has reported; of a branch, any of it.
         rollup: where the status is one.
         facts: the state that goes with it.
     """
@@ -69,6 +70,7 @@ class NodeBody(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: Instant | None
     source: str | None
     counts: bool
+    restored: bool
     rollup: RollupBody | None
     facts: dict[str, Any]
 
@@ -148,6 +150,7 @@ def _fields(node: Node) -> dict[str, Any]:
         "expires_at": timestamp(node.expires_at),
         "source": node.source or None,
         "counts": node.counts,
+        "restored": node.is_restored,
         "rollup": RollupBody(rule=node.rule, decided_by=node.decided_by) if node.rule else None,
         "facts": dict(node.facts),
     }

@@ -33,6 +33,7 @@ class ReadingBody(msgspec.Struct, frozen=True, kw_only=True):
         expires_in: seconds until then; 0 when it has.
         interval: seconds between two probes.
         timeout: seconds for a whole probe.
+        restored: whether it is of an earlier run, and stands in for the first probe of this one.
     """
 
     status: Status
@@ -44,6 +45,7 @@ class ReadingBody(msgspec.Struct, frozen=True, kw_only=True):
     expires_in: Seconds | None
     interval: Seconds | None
     timeout: Seconds | None
+    restored: bool
 
 
 class TallyBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,6 +202,7 @@ def _reading(subject: Subject) -> ReadingBody | None:
         expires_in=_seconds(None if node.expires_at is None else node.expires_at - subject.now),
         interval=None if info is None else info.interval,
         timeout=None if info is None else info.timeout,
+        restored=node.is_restored,
     )
 
 

@@ -87,7 +87,7 @@ def _of_the_probes(subject: Subject) -> Iterator[str]:
             yield f"It changes once {source} {wants} and the daemon has been started again."
         case Phase.PENDING | Phase.OVERDUE:
             yield f"What the first probe of {source} says when it has finished counts at once."
-        case Phase.SILENT | Phase.OBSERVED:
+        case Phase.SILENT | Phase.OBSERVED | Phase.RESTORED:
             yield from _of_the_thresholds(subject)
             yield from _of_time(subject)
     if subject.is_part:

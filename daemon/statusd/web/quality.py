@@ -17,6 +17,7 @@ from statusd.plugin.contracts import Document
 
 NOT_OBSERVED: Final = "not_observed"
 STALE: Final = "stale"
+RESTORED: Final = "restored"
 VIEW_FAILED: Final = "view_failed"
 
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?("[!#-~\x80-\xff]*")')
@@ -86,6 +87,8 @@ class Quality:
             detail = NOT_OBSERVED
         elif any(is_stale(node) for node in nodes):
             detail = STALE
+        elif any(node.is_restored for node in nodes):
+            detail = RESTORED
         return cls(observed=min(observed, default=None), expires=min(expiring, default=None), detail=detail)
 
     def fields(self, detail: str, now: float) -> dict[str, str]:

@@ -25,6 +25,8 @@ class Phase(Enum):
     """The first probe has not finished."""
     OVERDUE = auto()
     """The first probe has not finished, and its time is up."""
+    RESTORED = auto()
+    """The first probe has not finished, and what an earlier run of the daemon left stands in for it."""
     OBSERVED = auto()
     """A probe has finished, and what it said stands."""
     SILENT = auto()
@@ -110,6 +112,8 @@ class Subject:
     @property
     def phase(self) -> Phase:
         """How far its source has come."""
+        if self.node.is_restored:
+            return Phase.RESTORED
         at = self.source_node(self.node.source) or self.node
         basis = at.basis or self.node.basis
         # The source's own newest report: those about models and parts may say it in other words.

@@ -40,7 +40,11 @@ const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 const capitalized = (name) => name.slice(0, 1).toUpperCase() + name.slice(1);
 const reason = (node) => (node.reason === node.status ? "" : node.reason);
 const connected = (node) => (["ok", "degraded"].includes(node.status) ? "connected" : "not connected");
-const apart = (node, path) => (!node.counts && path.split("/").length === 2 ? "does not count" : "");
+const apart = (node, path) =>
+  [
+    ...(!node.counts && path.split("/").length === 2 ? ["does not count"] : []),
+    ...(node.restored ? ["from before the restart"] : []),
+  ].join(", ");
 const seen = (node) => (node.expires_at ? node.observed_at : null);
 const spelledOut = (instant) => `${instant.slice(0, 10)} ${instant.slice(11, 19)} UTC`;
 const text = (value) => (typeof value === "string" ? value : "");

@@ -93,8 +93,9 @@ def reason(node: State) -> str:
 
 
 def apart(node: State, path: str) -> str:
-    """Return the remark that a node has no say in the rollup of its wing; parts never have, their source sums them up."""
-    return "does not count" if not node["counts"] and path.count("/") == 1 else ""
+    """Return remarks: a node has no say in the rollup of its wing (parts never have), or is as an earlier run left it."""
+    remarks = ["does not count"] if not node["counts"] and path.count("/") == 1 else []
+    return ", ".join([*remarks, "from before the restart"] if node["restored"] else remarks)
 
 
 def seen(node: State) -> str | None:
