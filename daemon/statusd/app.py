@@ -16,8 +16,10 @@ from statusd.model.snapshot import Change
 from statusd.planning import Plan
 from statusd.runtime.hub import ChangeListener
 from statusd.runtime.lag import LagWatch
+from statusd.runtime.log_watch import LogWatch
 from statusd.sources import first_chance
 from statusd.systemd.activation import Inherited
+from statusd.systemd.logs import dropped
 from statusd.turning import Turned, turn
 
 
@@ -81,8 +83,10 @@ async def run_daemon(
                 listener(Change(snapshot=daemon.hub.snapshot))
                 daemon.hub.listen(listener)
             await core.start(LagWatch(daemon.hub.inbox()).run)
+            await core.start(LogWatch(daemon.hub.inbox(), dropped).run)
             await core.start(daemon.running.pulse.run)
             await core.start(daemon.keeper.run, daemon.hub)
+            await core.start(daemon.drains.run)
             await doors.open(place, core)
             for sink in daemon.parts.sinks.values():
                 await core.start(sink.run)

@@ -9,12 +9,15 @@ from typing import Final
 import attrs
 import trio
 
+from statusd.model.drains import Drain
 from statusd.model.kept import fingerprint
 from statusd.model.report import Json, Report
 from statusd.model.stats import Stats
 from statusd.parts import Builder, BuiltSource, Net, Parts
 from statusd.planning import Plan
-from statusd.runtime.hub import Hub, Statement, Tracked
+from statusd.runtime.drain_file import DrainFile
+from statusd.runtime.draining import Drains
+from statusd.runtime.hub import Draining, Hub, Statement, Tracked
 from statusd.runtime.keeping import Keeper
 from statusd.runtime.plugin_nodes import PluginNodes
 from statusd.runtime.pulse import Pulse
@@ -79,6 +82,7 @@ class Daemon:
         generation: how many configurations there have been.
         net: the probe clients.
         keeper: keeps the tree over restarts.
+        drains: what operators have taken out of service.
         running: what there is to serve.
         sources: those that are probed.
         service: what is served.
@@ -94,6 +98,7 @@ class Daemon:
     generation: int = 1
     net: Net
     keeper: Keeper
+    drains: Drains
     running: Running
     sources: Sources
     service: Service
@@ -136,6 +141,7 @@ def build(plan: Plan) -> Daemon:
         common=common,
         net=net,
         keeper=keeper,
+        drains=_drains(plan, builder, hub),
         running=running,
         sources=Sources(stats, refresher),
         service=service,
@@ -193,12 +199,26 @@ def _hub(plan: Plan, builder: Builder, parts: Parts, keeper: Keeper) -> Hub:
         rules=configuration.rollup,
         clock=builder.clock,
         first_revision=max(revisions.first(builder.clock.now()), past.revision + 1),
+        drains=DrainFile.under_systemd(plan.environ).read(builder.clock.now()),
         known=past.since(),
     )
     revisions.reach(hub.snapshot.revision)
     hub.listen(log_transitions)
     hub.listen(revisions.take)
     return hub
+
+
+def _drains(plan: Plan, builder: Builder, hub: Hub) -> Drains:
+    async def apply(drains: tuple[Drain, ...]) -> None:
+        await hub.send(Draining(drains))
+
+    return Drains(
+        hub.drains,
+        file=DrainFile.under_systemd(plan.environ),
+        clock=builder.clock,
+        snapshot=lambda: hub.snapshot,
+        apply=apply,
+    )
 
 
 def about(plan: Plan, generation: int) -> Statement:

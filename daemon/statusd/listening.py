@@ -15,26 +15,9 @@ from statusd.model.report import Json, Report
 from statusd.runtime.hub import Hub, Inbox, Statement
 from statusd.systemd.activation import Inherited, activated
 from statusd.web.edge.certificates import Certificates
-from statusd.web.edge.listener import serve
+from statusd.web.edge.listener import Server
 from statusd.web.edge.shared import Edge
-from statusd.web.edge.sockets import Listener, open_listeners
-
-
-class Server:
-    def __init__(self, edge):
-        self.edge = edge
-        self.silence = 0.0
-
-    async def run(self, listeners, *, stop, task_status=trio.TASK_STATUS_IGNORED):
-        await serve(self.edge, listeners, stop=stop, task_status=task_status)
-
-    async def change(self, listeners):
-        pass
-
-
-def reopen(old, binds, probes, *, mode):
-    return open_listeners(binds, probes, mode=mode) if not old else list(old)
-
+from statusd.web.edge.sockets import Listener, reopen
 
 LISTENER: Final = "daemon/listener"
 TLS: Final = "daemon/tls"
@@ -42,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _LOCKED: Final = (
     "The token of [http] is not there, so everything but the probe endpoints answers 401: "
-    "daemon/config says what is wrong with it; set it and restart statusd."
+    "daemon/config says what is wrong with it; set it and reload statusd."
 )
 
 

@@ -18,6 +18,7 @@ from statusd.plugin.contracts import Document, View
 from statusd.runtime.hub import Hub
 from statusd.runtime.pulse import Pulse
 from statusd.runtime.refreshing import Refresher
+from statusd.systemd.logs import dropped as unlogged
 from statusd.web.access import Access
 from statusd.web.answering import Answers, Service
 from statusd.web.app import create_app
@@ -111,6 +112,8 @@ def build_service(served: Served, running: Running) -> Service:
         streams=lambda: feed.readers,
         dropped=served.dropped,
         lag=lambda: pulse.lag,
+        unlogged=unlogged,
+        drains=lambda: running.hub.drains,
     )
     metrics = Metrics(snapshot=running.snapshot, stats=running.stats, vitals=vitals, common=served.common)
     site = Site(

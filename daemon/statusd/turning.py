@@ -72,12 +72,11 @@ async def turn(daemon: Daemon, doors: Doors, plan: Plan) -> Turned:
     started = daemon.sources.start(new, send, floor)
     await first_chance(started)
     await daemon.sources.stop(one.config.name for one in leaving)
-    old = daemon.plan
     await _rebuild_tree(daemon, following, kept, waiting_room)
     await _let_in(daemon, started, waiting_room)
     daemon.sources.alter((one for one in daemon.parts.sources if one.config.name in kept), floor)
     await doors.change(following.place, daemon.nursery)
-    await _tidy(daemon, leaving, old)
+    await _tidy(daemon, leaving)
     names = {one.config.name for one in following.parts.sources}
     return Turned(
         started=tuple(one.config.name for _, one in new),
@@ -190,14 +189,12 @@ def _waiting(waiting_room: trio.MemoryReceiveChannel[Message]) -> list[Message]:
         return found
 
 
-async def _tidy(daemon: Daemon, leaving: list[BuiltSource], old: Plan) -> None:
+async def _tidy(daemon: Daemon, leaving: list[BuiltSource]) -> None:
     """Close what nobody uses any more, and forget what is not there any more."""
     for built in leaving:
         if built.context is not None:
             await daemon.net.release(built.context)
     configuration = daemon.plan.configuration
-    # What ran until now may still say something: its secrets are known for one configuration more.
-    daemon.plan.redactor.know([*old.configuration.secrets, *configuration.secrets])
     daemon.running.stats.keep(
         (config.name for config in configuration.sources),
         (path for path, _ in walk(daemon.hub.snapshot.root)),

@@ -165,8 +165,9 @@ class Hub:
         self._clock = clock
         began, now = clock.monotonic(), clock.now()
         self._deadlines = {one.info.name: began + one.patience for one in sources}
-        self._drains = tuple(drains)
-        self._assembly = Assembly([one.state() for one in sources], models, rules, self._drains)
+        self.drains = tuple(drains)
+        """What an operator has taken out of service; replaced, never changed."""
+        self._assembly = Assembly([one.state() for one in sources], models, rules, self.drains)
         self._statements = {statement.path: statement.report for statement in statements}
         self._listeners: list[ChangeListener] = []
         self._send, self._receive = trio.open_memory_channel[Message](INBOX)
@@ -223,7 +224,7 @@ class Hub:
                 case Reconfiguration():
                     self._reconfigure(message)
                 case Draining():
-                    self._drains = message.drains
+                    self.drains = message.drains
                     self._assembly.drain(message.drains)
                     self._publish(self._assembly.tree(self._statements))
                 case trio.Event():
@@ -260,7 +261,7 @@ class Hub:
             if not path.startswith("plugins/") and path not in new.gone
         }
         self._statements = own | {statement.path: statement.report for statement in new.statements}
-        self._assembly = Assembly(states.values(), new.models, new.rules, self._drains)
+        self._assembly = Assembly(states.values(), new.models, new.rules, self.drains)
         new.turn()
         self._publish(self._assembly.tree(self._statements))
 

@@ -107,6 +107,12 @@ DROPPED: Final = Family(
     ("sink",),
     "Transitions that a sink was too slow for.",
 )
+UNLOGGED: Final = Family(
+    "statusd_log_records_dropped_total",
+    "counter",
+    (),
+    "Log records that were dropped, because they could not be written as fast as they came.",
+)
 REQUESTS: Final = Family(
     "statusd_http_requests_total",
     "counter",
@@ -173,18 +179,19 @@ FAMILIES: Final = (
     DURATION,
     PROBES,
     TRANSITIONS,
+    DRAIN_END,
     REQUESTS,
     REQUEST_DURATION,
     CONNECTIONS,
     ACCEPTED,
     HANDSHAKES,
     WAITING,
-    DRAIN_END,
     LIMIT,
     LIMITED,
     FAILURES,
     STREAMS,
     DROPPED,
+    UNLOGGED,
     LAG,
     BUILD,
     STARTED,

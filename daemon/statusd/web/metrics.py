@@ -158,6 +158,9 @@ def _vitals(vitals: Vitals) -> Iterator[Metric]:
     started.add_metric([], vitals.started)
     yield streams
     yield dropped
+    unlogged = families.UNLOGGED.counter()
+    unlogged.add_metric([], vitals.unlogged())
+    yield unlogged
     yield lag
     yield families.BUILD.info(version=vitals.version, python=platform.python_version())
     yield started
