@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import attrs
 
@@ -55,7 +55,12 @@ def allow_descriptors(wanted: int) -> None:
 
 @contextmanager
 def running(
-    command: Sequence[str], core: int, *, environment: Mapping[str, str] | None = None, pipes: bool = False
+    command: Sequence[str],
+    core: int,
+    *,
+    environment: Mapping[str, str] | None = None,
+    pipes: bool = False,
+    errors: int | IO[bytes] = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `command` on `core` until the block ends.
 
@@ -64,6 +69,7 @@ def running(
         core: the one core that it and its threads may use.
         environment: variables to add.
         pipes: whether its standard input and output are pipes.
+        errors: what its standard error is, as in `subprocess.Popen`.
     """
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})  # what is started inherits it, before its first thread
@@ -73,7 +79,7 @@ def running(
             env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
             stdout=subprocess.PIPE if pipes else subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=errors,
         )
     finally:
         os.sched_setaffinity(0, mine)
@@ -128,6 +134,16 @@ def resident(pid: int) -> int:
     """Return the bytes of memory that `pid` holds (proc(5), statm: the resident set)."""
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize()
+
+
+def threads(pid: int) -> int:
+    """Return how many threads `pid` has."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def descriptors(pid: int) -> int:
+    """Return how many descriptors `pid` has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def percentile(values: Sequence[float], share: float) -> float:
