@@ -19,7 +19,7 @@ from statusd.runtime.drainable import MOST_DRAINS, DrainError, place_of, shown, 
 
 LOOK: Final = 30.0
 """Seconds after which the wall clock is looked at again in any case: it may have been set, and nobody tells."""
-MERGED: Final = 3.0
+MERGED: Final = 1.0
 """Seconds for the hub to take a list; it takes none any more when the daemon stops."""
 
 Apply = Callable[[tuple[Drain, ...]], Awaitable[None]]
