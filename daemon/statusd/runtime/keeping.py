@@ -169,28 +169,28 @@ class Keeper:
     async def _keep(self, path: Path, hub: Hub) -> None:
         """Write the newest snapshot, where it is not there yet; the loop goes on meanwhile."""
         snapshot, states, now = hub.snapshot, hub.states(), self.clock.now()
-        if snapshot.version == self._version:
+        if snapshot.version == self._version and not self._aside:
             return
         error = OSError(errno.ETIMEDOUT, f"not written within {PATIENCE:g} s")
         with trio.move_on_after(PATIENCE):
             write = partial(_write, path, snapshot, states, now)
-            found = await trio.to_thread.run_sync(write, limiter=self._disk, abandon_on_cancel=True)
-            if found is None:
-                self._written(path, snapshot)
+            outcome = await trio.to_thread.run_sync(write, limiter=self._disk, abandon_on_cancel=True)
+            if not isinstance(outcome, OSError):
+                self._written(snapshot, outcome)
                 return
-            error = found
+            error = outcome
         if self._fault is None or self._fault.errno != error.errno:
             extra = event(STATE_NOT_KEPT, path=PATH, reason=NOT_KEPT)
             log.warning("%s", _not_kept(path, error), extra=extra)
         self._fault = error
 
-    def _written(self, path: Path, snapshot: Snapshot) -> None:
+    def _written(self, snapshot: Snapshot, written: _Written) -> None:
         self._version = snapshot.version
         if self._fault is not None:
-            log.info("What stands is kept in %s again.", path)
+            log.info("What stands is kept in %s again.", written.path)
             self._fault = None
-        if self._aside and not os.path.lexists(path.with_name(f"{path.name}.damaged")):
-            self._aside = ""  # somebody has looked at it
+        if not written.has_damaged:
+            self._aside = ""  # somebody has looked at it, and removed it
 
     async def _tell(self, hub: Hub) -> None:
         report = self._report()
@@ -200,8 +200,21 @@ class Keeper:
                 await inbox.send(Statement(path=PATH, report=report))
 
 
-def _write(path: Path, snapshot: Snapshot, states: Mapping[str, State], now: float) -> OSError | None:
-    """Write what stands; runs in a thread, and touches nothing that changes. Return why it could not be done."""
+@attrs.frozen
+class _Written:
+    """What a write came to.
+
+    Attributes:
+        path: the file.
+        has_damaged: whether what was set aside is still beside it.
+    """
+
+    path: Path
+    has_damaged: bool
+
+
+def _write(path: Path, snapshot: Snapshot, states: Mapping[str, State], now: float) -> _Written | OSError:
+    """Write what stands, or return why it could not be done; runs in a thread, and touches nothing that changes."""
     try:
         data = encode(kept_of(snapshot, states, now=now))
         if len(data) > MOST_BYTES:
@@ -209,7 +222,7 @@ def _write(path: Path, snapshot: Snapshot, states: Mapping[str, State], now: flo
         write_atomically(path, data)
     except OSError as error:
         return error
-    return None
+    return _Written(path, os.path.lexists(path.with_name(f"{path.name}.damaged")))
 
 
 def _not_kept(path: Path, error: OSError) -> str:
