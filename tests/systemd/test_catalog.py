@@ -29,6 +29,12 @@ def test_names_and_ids_are_unique_and_well_formed():
         assert getattr(events, kind.name.upper()) is kind
 
 
+def test_the_guide_for_operators_lists_the_same_kinds():
+    guide = (CATALOG.parents[1] / "docs/operations.md").read_text()
+    listed = re.findall(r"^\| `([a-z_]+)` \| `([0-9a-f]{32})` \|$", guide, re.MULTILINE)
+    assert listed == [(kind.name, kind.id) for kind in KINDS]
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_an_entry_says_what_it_is_and_what_to_do(kind):
     head, _, body = ENTRIES[kind.id].partition("\n\n")

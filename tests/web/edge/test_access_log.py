@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from statusd.events import REQUEST
 from statusd.web.edge.access_log import LATER, LONG, MOST, SampledLog, line
 from statusd.web.edge.traffic import APP, FRONT, Exchange
 
@@ -79,6 +80,22 @@ def test_the_line_is_info_of_a_logger_of_its_own(caplog):
     SampledLog(1.0).take(EXCHANGE)
     [record] = caplog.records
     assert (record.name, record.levelno) == ("statusd.access", logging.INFO)
+
+
+def test_its_event_has_the_parts_and_nothing_that_ends_a_line(caplog):
+    caplog.set_level(logging.INFO)
+    SampledLog(1.0).take(attrs.evolve(EXCHANGE, target="/\n\x1b[2J", client=""))
+    [record] = caplog.records
+    assert record.event.kind is REQUEST
+    assert record.event.fields == {
+        "client": "-",
+        "method": "GET",
+        "target": r"/\n\x1b[2J",
+        "status": "200",
+        "size": "1234",
+        "seconds": "0.2500",
+        "stage": APP,
+    }
 
 
 def test_what_is_not_there_is_a_dash():
