@@ -76,7 +76,10 @@ class Accepting:
     _round: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _is_leaving: bool = attrs.field(default=False, init=False)
     _takes_rest: bool = attrs.field(default=False, init=False)
-    _seen: float = attrs.field(factory=lambda: time.perf_counter(), init=False)
+    _seen: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._seen = time.perf_counter()
 
     @property
     def silence(self) -> float:
