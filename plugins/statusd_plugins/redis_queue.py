@@ -238,7 +238,7 @@ def _reason(node: Node) -> str:
 
 def _substitute(node: Node) -> str:
     reason = _reason(node)
-    if reason == "pending":
+    if reason in {"pending", "ok"}:  # "ok": of an earlier run, whose facts this one does not understand
         return "not_observed"
     return "redis_unreachable" if reason in UNREACHABLE else reason
 

@@ -25,10 +25,10 @@ def because(subject: Subject) -> Iterator[str]:
         yield from _rolled_up(subject)
     if subject.is_model:
         yield from _selected(subject)
-    elif node.is_restored:
-        yield from _left(subject)
     if node.basis is not None:
         yield from _probed(subject)
+    elif node.is_restored:
+        yield from _left(subject)
     elif not node.rule:
         yield f"This is what the daemon says of itself: {said(node.status, node.reason, node.message)}"
 
