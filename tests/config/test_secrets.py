@@ -314,6 +314,18 @@ token = {{ env = "PAGE" }}
     assert {"by-variable", "by-file", "by/url", "by%2Furl", "by-view", "YnkvdXJsOg=="} <= set(found)
 
 
+def test_values_of_header_fields_that_look_secret_are_known_where_the_environment_gave_them(tmp_path):
+    text = (
+        '[sources.x]\nplugin = "http"\nurl = "http://h"\nheaders = { X-Auth-Token = "${A}", Cookie = "id=${B}", '
+        'X-Tenant = "${C}", x-api-key = "in-the-file" }\nkey = "${C}"'
+    )
+    environ = {"A": "s3cret-a", "B": "s3cret-b", "C": "tenant"}
+    known = secrets_in(read_text(text, "x.toml", environ))
+    assert {"s3cret-a", "s3cret-b"} <= set(known)
+    assert "tenant" not in known
+    assert "in-the-file" not in known
+
+
 def test_the_secrets_of_a_source_whose_plugin_is_missing_are_masked_too(resolved):
     text = '[sources.x]\nplugin = "not-installed"\nkey = { env = "KEY" }'
     assert resolved(text, {"KEY": "s3cret"}).secrets == ("czNjcmV0", "s3cret")

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from statusd.config.findings import Findings
 from statusd.config.interpolate import Expanded
 from statusd.config.secrets import WAYS, read_secret
 from statusd.config.settings import Settings
 from statusd.config.urls import read_url
+
+_FIELD_WITH_SECRET: Final = re.compile(
+    r"^(?:cookie|(?=.*-).*(?:authorization|cookie|key|token|secret|password).*)$", re.IGNORECASE
+)
+"""Header fields whose value is a secret where the environment gave it; TOML keys of statusd have no hyphen."""
 
 
 def secrets_in(settings: Settings) -> tuple[str, ...]:
@@ -32,5 +40,7 @@ def _scan(value: object, findings: Findings) -> None:
     elif isinstance(value, dict):
         if len(value) == 1 and any(way in value for way in WAYS):
             read_secret(value, "", findings)
-        for inner in value.values():
+        for key, inner in value.items():
+            if isinstance(inner, Expanded) and _FIELD_WITH_SECRET.search(key):
+                findings.secret(*(inner[start:end] for start, end in inner.spans))
             _scan(inner, findings)
