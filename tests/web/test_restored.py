@@ -107,7 +107,7 @@ def test_explain_says_of_when_it_is_and_until_when_it_stands():
     found = explained(world(), "sources/a")
     assert found["because"][0] == (
         'No probe of "a" has finished since statusd was started; until one has, what an earlier run found '
-        "at 07:59:20 UTC, 40.0 s ago, stands: ok."
+        "at 07:59:20 UTC, 40 s ago, stands: ok."
     )
     assert found["reading"]["restored"] is True
     assert found["would_change"] == [
@@ -118,7 +118,7 @@ def test_explain_says_of_when_it_is_and_until_when_it_stands():
 
 def test_explain_says_of_what_is_too_old_that_it_is():
     found = explained(world(stale=True), "sources/a")
-    assert "40.0 s ago, stands: unknown (stale): Old." in found["because"][0]
+    assert "40 s ago, stands: unknown (stale): Old." in found["because"][0]
 
 
 def test_explain_names_what_of_a_branch_is_of_an_earlier_run():
