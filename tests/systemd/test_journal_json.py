@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from datetime import datetime
 
 import pytest
@@ -84,3 +86,22 @@ def test_whatever_a_record_holds_it_is_one_line_that_gives_it_back(message, trac
 def test_long_messages_are_cut(file):
     LOGGER.warning("x" * 1_000_000)
     assert json.loads(lines(file)[0])["message"] == "x" * LINE_LIMIT + " [cut]"
+
+
+def test_the_command_line_asks_for_it_and_what_was_said_last_is_there_at_the_end(tmp_path):
+    (tmp_path / "statusd.toml").write_text("[http]\nbnid = 1\n")
+    command = [
+        sys.executable,
+        "-m",
+        "statusd",
+        "run",
+        "--log-format",
+        "json",
+        "--config",
+        tmp_path / "statusd.toml",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == os.EX_CONFIG
+    [record] = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (record["event"], record["level"]) == ("config_mistake", "error")
+    assert "http.bnid" in record["message"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from statusd.events import RECORDS_DROPPED, TRANSITION
+from statusd.events import CONFIG_MISTAKE, RECORDS_DROPPED, TRANSITION
 from tests.systemd.journald import Journald, missing, wait
 
 PRELUDE = """
@@ -240,3 +240,13 @@ print("logged")
             assert time.monotonic() - began < 5
         finally:
             journald.thaw()
+
+
+def test_what_a_daemon_says_as_it_fails_to_start_is_in_the_journal(journald, tmp_path):
+    (tmp_path / "statusd.toml").write_text("[http]\nbnid = 1\n")
+    code = "import sys; from statusd.cli import main; sys.exit(main(['run', '--config', sys.argv[1]]))"
+    with journald.script(code, tmp_path / "statusd.toml") as process:
+        assert process.wait(60) == os.EX_CONFIG
+    found = entry(journald, f"MESSAGE_ID={CONFIG_MISTAKE.id}")
+    assert "http.bnid" in found["MESSAGE"]
+    assert (found["PRIORITY"], found["SYSLOG_IDENTIFIER"]) == ("3", "statusd")
