@@ -112,7 +112,7 @@ def test_explain_says_of_when_it_is_and_until_when_it_stands():
     assert found["reading"]["restored"] is True
     assert found["would_change"] == [
         "One probe that says unknown or down makes it so at once; the next one is due or running.",
-        "It becomes unknown (stale) at 08:00:11 UTC, in 11.0 s, unless a probe finishes before.",
+        "It becomes unknown (stale) at 08:00:11 UTC, in 11 s, unless a probe finishes before.",
     ]
 
 
