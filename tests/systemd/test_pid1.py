@@ -91,6 +91,28 @@ def test_a_wrong_configuration_fails_with_78_and_is_not_tried_again(machine, ins
     assert any("intervall" in message for message in errors), errors
 
 
+def test_a_reload_is_done_when_systemctl_says_so_and_keeps_the_process(installed):
+    installed.configure('[sources.a]\nplugin = "mock"\n')
+    service = installed.start()
+    pid = service.show("MainPID")
+    installed.configure('[sources.b]\nplugin = "mock"\n')
+    service.run("systemctl", "reload", "statusd.service")
+    assert list(service.get("/state/sources")["node"]["children"]) == ["b"]
+    assert service.show("MainPID", "NRestarts", "ActiveState", "SubState") == (*pid, "0", "active", "running")
+
+
+def test_a_reload_of_a_wrong_configuration_fails_and_changes_nothing(installed):
+    installed.configure('[sources.a]\nplugin = "mock"\n')
+    service = installed.start()
+    pid = service.show("MainPID")
+    installed.configure("[sources.b]\nplugin = 'mock'\nintervall = 3\n")
+    service.run("systemctl", "reload", "statusd.service", expect=1)
+    assert list(service.get("/state/sources")["node"]["children"]) == ["a"]
+    assert service.show("MainPID", "NRestarts", "ActiveState", "SubState") == (*pid, "0", "active", "running")
+    assert "intervall" in service.show("StatusText")[0]
+    assert any("intervall" in entry["MESSAGE"] for entry in service.entries(f"_PID={pid[0]}"))
+
+
 def test_the_kernel_settings_of_the_host_are_untouched(machine, settings_before, settings_now):
     assert machine.run("systemctl", "is-system-running", expect=None).strip() != "offline"
     now = settings_now()
