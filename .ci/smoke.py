@@ -14,6 +14,16 @@ from pathlib import Path
 
 STATUSD = Path(sys.executable).with_name("statusd")
 REFERENCE = Path(__file__).parents[1] / "etc/statusd.toml"
+BESIDE = (
+    "bash-completion/completions/statusd",
+    "fish/vendor_completions.d/statusd.fish",
+    "man/man5/statusd.toml.5",
+    "man/man8/statusd.8",
+    "statusd/systemd/statusd.service",
+    "statusd/systemd/statusd.socket",
+    "zsh/site-functions/_statusd",
+)
+"""What is in the environment's share/."""
 EMPTY = {"PATH": os.environ["PATH"]}
 
 
@@ -43,6 +53,8 @@ def wait_for(url: str, daemon: subprocess.Popen[bytes]) -> object:
 
 def main() -> None:
     """Fail with an assertion or an exception where anything is amiss."""
+    absent = [name for name in BESIDE if not Path(sys.prefix, "share", name).is_file()]
+    assert not absent, f"the wheel has not brought along: {absent}"
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([STATUSD, "--help"], cwd=folder, env=EMPTY, check=True, stdout=subprocess.DEVNULL)
         subprocess.run([STATUSD, "check", REFERENCE], cwd=folder, env=EMPTY, check=True)

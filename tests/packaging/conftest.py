@@ -26,7 +26,7 @@ class Unpacked:
             [self.path(program), *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
             env={"PATH": "/usr/bin:/bin", "HOME": str(self.root), "PIP_CONFIG_FILE": "/dev/null"},
         )

@@ -3,17 +3,19 @@
 import gzip
 import hashlib
 import io
+import os
 import posixpath
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.packaging.debian import BUILD, PROJECT
+from tests.packaging.debian import BUILD, PROJECT, build, expect_builder
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(400)]
 
@@ -31,6 +33,7 @@ PATHS = {
     "/usr/share/doc/statusd/examples/drop-ins/home.conf": PROJECT / "systemd/drop-ins/home.conf",
     "/usr/share/doc/statusd/changelog.gz": PROJECT / "CHANGELOG.md",
 }
+NOBODY = 65534
 PROGRAMS = {"/opt/statusd/bin/statusd", "/usr/sbin/statusd-pip"}
 
 
@@ -133,7 +136,7 @@ def test_the_configuration_is_the_administrators(deb):
     done = subprocess.run(["dpkg-deb", "--ctrl-tarfile", deb], capture_output=True, check=True)
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         assert archive.extractfile("./conffiles").read() == b"/etc/statusd/statusd.toml\n"
-        for script in ("postinst", "prerm", "postrm"):
+        for script in ("preinst", "postinst", "prerm", "postrm"):
             assert archive.getmember(f"./{script}").mode == 0o755
 
 
@@ -187,3 +190,24 @@ def test_the_build_refuses_what_it_cannot_do_and_says_what_it_can(arguments, wor
     done = subprocess.run([BUILD, *arguments], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode in {1, 2}
     assert words in done.stderr
+
+
+def test_an_ordinary_user_in_another_folder_builds_the_same_bytes(deb):
+    """As it must be for a package that is published; where root runs this, the other build is nobody's."""
+    expect_builder()
+    home = Path(tempfile.mkdtemp(prefix="statusd-nobody-"))
+    try:
+        again = build(home / "dist", *as_nobody(home), "env", f"HOME={home}", f"TMPDIR={home}")
+        assert again.name == Path(deb).name
+        assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(Path(deb).read_bytes()).digest()
+    finally:
+        shutil.rmtree(home)
+
+
+def as_nobody(home):
+    """Return what to put before a command so that nobody runs it, where root asks and nobody may read the project."""
+    drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    if os.geteuid() != 0 or subprocess.run([*drop, "test", "-r", BUILD], check=False).returncode:
+        return []
+    os.chown(home, NOBODY, NOBODY)
+    return drop
