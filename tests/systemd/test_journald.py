@@ -205,6 +205,7 @@ print(dropped())
 """
     with journald.script(PRELUDE + code) as process:
         assert process.stdout.readline() == "ready\n"
+        entry(journald, "STATUSD_TEST=restart")  # what only waits in its socket goes with it
         journald.kill()
         process.stdin.write("go\n")
         process.stdin.flush()
