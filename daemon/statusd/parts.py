@@ -48,7 +48,9 @@ class Net:
     models: tuple[str, ...] = ()
     _resolver: Resolver = attrs.field(factory=Resolver, init=False)
     _redis: RedisServers = attrs.field(init=False)
-    _http: WeakSet[HttpClient] = attrs.field(factory=WeakSet, init=False)  # a reload may give up what it has built
+    _http: WeakSet[HttpClient] = attrs.field(
+        factory=WeakSet, init=False
+    )  # a reload may give up what it has built
 
     @_redis.default
     def _make_redis(self) -> RedisServers:

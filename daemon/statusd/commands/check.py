@@ -105,14 +105,14 @@ async def _examine(planned: Plan, findings: Findings) -> None:
         if error.path not in known:  # a credential may be there for the unit alone
             findings.faults.append(Mistake(error.path, error.message))
             findings.starts = False
-    for built in daemon.sources:
+    for built in daemon.parts.sources:
         path = f"sources.{built.config.name}"
         is_new = not any(one == path or one.startswith(f"{path}.") for one in known)
         if built.prober is None and built.first[0].reason != "not_configured" and is_new:
             findings.faults.append(Mistake(path, built.first[0].message))
     sources = {
         f"sources.{built.config.name}": built.prober.source
-        for built in daemon.sources
+        for built in daemon.parts.sources
         if built.prober is not None
     }
     urls = [(f"{path}.{key}", url) for path, source in sources.items() for key, url in urls_of(source)]
