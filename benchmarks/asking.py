@@ -166,18 +166,18 @@ class Clients:
     async def _poll(self) -> None:
         connection, revision = Connection(self.port), 0
         while True:
-            while self.is_paused:
-                await trio.sleep(PAUSE)
+            await trio.sleep(PAUSE)
+            if self.is_paused:
+                continue
             self.asked["poll"] += 1
             try:
                 answer = await connection.get(f"/state?since={revision}&wait={WAIT}")
             except LostError as error:
                 self.lost.append(f"poll: {error}")
-            else:
-                before, revision = revision, json.loads(answer)["revision"]
-                if revision < before:
-                    self.lost.append(f"poll: revision {revision} came after {before}")
-            await trio.sleep(PAUSE)
+                continue
+            before, revision = revision, json.loads(answer)["revision"]
+            if revision < before:
+                self.lost.append(f"poll: revision {revision} came after {before}")
 
     async def _follow(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow the stream of events: it must go on for ever, and its revisions must rise."""

@@ -19,6 +19,8 @@ THRESHOLD: Final = 25
 """Probes in a row after which `slow` changes its status."""
 SLOW_INTERVAL: Final = 0.1
 """Seconds between two of its probes."""
+VIEWS: Final = '[views.status]\nsource = "inference"\n[views.queue]\nsource = "queue"\n'
+"""The lasting sources are what `/status` and `/queue/status` show."""
 EXTRAS: Final = 12
 """Sources that a file has besides, at most."""
 FAULT: Final = 1
@@ -66,7 +68,7 @@ def plain(around: Surroundings) -> Configuration:
     binds = (f"{HOST}:{around.port}",)
     text = (
         f"[http]\nbind = {json.dumps(binds)}\n"
-        + "".join(_lasting(around).values())
+        + "".join((VIEWS, *_lasting(around).values()))
         + '[models]\nfixed = "stable"\n'
     )
     return Configuration(kind="plain", text=text.encode(), binds=binds)
@@ -83,7 +85,9 @@ def good(chance: random.Random, around: Surroundings) -> Configuration:
     tables = [*_lasting(around, chance).values(), *(_extra(chance, number, around) for number in extras)]
     chance.shuffle(tables)
     names = ["stable", *(f"extra{number}" for number in extras)]
-    text = "".join((_http(chance, binds, around), *tables, _models(chance, names), _rules(chance, names)))
+    text = "".join(
+        (_http(chance, binds, around), VIEWS, *tables, _models(chance, names), _rules(chance, names))
+    )
     return Configuration(kind="good", text=text.encode(), binds=tuple(binds))
 
 
@@ -133,6 +137,7 @@ def _extra(chance: random.Random, number: int, around: Surroundings) -> str:
             f'plugin = "omnirt"\nendpoint = "{url}"\napi_key = {{ {secret} }}\n',
             f'plugin = "direct_ws"\nurl = "{url.replace("http", "ws")}"\n',
             f'plugin = "redis_queue"\nurl = "redis://{HOST}:{around.taken}/{number}"\n',
+            'plugin = "no_such_plugin"\n',  # which is shown, and costs the others nothing
             f'plugin = "local"\nfiles = ["{around.directory}/{chance.randrange(3)}"]\n',
         )
     )
@@ -192,7 +197,6 @@ SPOILERS: Final[Mapping[str, Callable[[bytes, Surroundings], bytes | None]]] = {
     "no text": lambda text, _: text + b"\xff\xfe",
     "unknown key": lambda text, _: text.replace(b"[sources.stable]\n", b"[sources.stable]\nintervall = 3\n"),
     "unknown table": lambda text, _: text + b"[nonsense]\n",
-    "unknown plugin": lambda text, _: text + b'[sources.other]\nplugin = "no_such_plugin"\n',
     "wrong type": lambda text, _: text.replace(b"refresh_floor = ", b"refresh_floor = [] # "),
     "unknown source": lambda text, _: text.replace(b'fixed = "stable"', b'fixed = "no-such-source"'),
     "unknown path": lambda text, _: text.replace(b"require = [", b'require = ["models/no-such-model", '),
