@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 import trio
 
+from statusd.events import CONFIG_FAULT, event
 from statusd.model.drains import Drain
 from statusd.model.kept import fingerprint
 from statusd.model.report import Json, Report
@@ -236,6 +237,6 @@ def about(plan: Plan, generation: int) -> Statement:
     }
     faults = [f"{path}: {message}" for path, message in configuration.faults if path.startswith(_OURS)]
     for fault in faults:
-        log.error("%s", fault)
+        log.error("%s", fault, extra=event(CONFIG_FAULT, path=CONFIG, reason="config_fault"))
     report = Report.degraded("config_fault", faults[0], facts=facts) if faults else Report.ok(facts=facts)
     return Statement(path=CONFIG, report=report)

@@ -14,6 +14,7 @@ import attrs
 from statusd.config.mistakes import ConfigError, Mistake
 from statusd.config.resolve import SourceConfig
 from statusd.errors import OptionError
+from statusd.events import CONFIG_FAULT, PLUGIN_FAILED, event
 from statusd.model.report import Report
 from statusd.net.http import HttpClient
 from statusd.net.names import Resolver
@@ -200,7 +201,8 @@ class Builder:
         """Build a source; a fault of its surroundings or its constructor becomes its report."""
         if config.fault is not None or config.source_type is None:
             reason, message = config.fault or ("plugin_failed", "The plugin registers no source type.")
-            log.error("source %s: %s", config.name, message)
+            told = event(CONFIG_FAULT, source=config.name, path=f"sources/{config.name}", reason=reason)
+            log.error("source %s: %s", config.name, message, extra=told)
             return BuiltSource(config=config, first=(Report.unknown(reason, message),))
         trace = Trace()
         source_type, context = config.source_type, self.net.context(config, trace, self.clock)
@@ -283,7 +285,10 @@ class Builder:
             self._mistakes.append(Mistake(f"{kind}s.{name}.{error.option}", error.message))
             return Report.unknown("plugin_failed", error.message)
         except BaseException as error:  # containment: a constructor may raise anything, or try to exit
-            log.exception("%s %s: its plugin raised while it was built", kind, name)
+            told = event(
+                PLUGIN_FAILED, reason="plugin_failed", source=name if kind == "source" else "", part=name
+            )
+            log.exception("%s %s: its plugin raised while it was built", kind, name, extra=told)
             message = f"The plugin raised {type(error).__name__} while the {kind} was built; the log has the traceback."
             return Report.unknown("plugin_failed", message)
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 import attrs
 
 from statusd.errors import StartError, place_of
+from statusd.events import PLUGIN_FAILED, event
 from statusd.model.snapshot import Snapshot
 from statusd.plugin.contracts import Document, View, problem
 from statusd.plugin.validation import MAX_PAYLOAD, plain, plain_bytes
@@ -169,7 +170,10 @@ class Documents:
             return
         page.cause = cause
         kept = "its last document is served" if page.is_good else "an error is served"
-        log.error('The view "%s" failed at %s: %s; %s.', name, page.path, kind, kept, exc_info=error)
+        told = event(PLUGIN_FAILED, reason=VIEW_FAILED, part=name)
+        log.error(
+            'The view "%s" failed at %s: %s; %s.', name, page.path, kind, kept, exc_info=error, extra=told
+        )
         self._on_view_failed(name, page.path, f"The view raised {kind} for {page.path}; {kept}.")
 
     def _works(self, page: Page) -> None:
