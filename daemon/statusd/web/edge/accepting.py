@@ -77,6 +77,7 @@ class Accepting:
     _is_leaving: bool = attrs.field(default=False, init=False)
     _takes_rest: bool = attrs.field(default=False, init=False)
     _seen: float = attrs.field(init=False)
+    _rested: float = attrs.field(default=0.0, init=False)  # since when it is others' turn
 
     def __attrs_post_init__(self) -> None:
         self._seen = time.perf_counter()
@@ -122,8 +123,8 @@ class Accepting:
                 else:
                     await trio.lowlevel.wait_readable(bare)
                     now = time.perf_counter()
-                    self._accept_ready(bare, now + min(now - self._seen, SPELL))
-                self._seen = time.perf_counter()
+                    self._accept_ready(bare, now + min(now - self._rested, SPELL))
+                self._seen = self._rested = time.perf_counter()
         except OSError as error:
             self.host.guard.note("accept", error)
             return False
