@@ -15,7 +15,7 @@ from typing import Final
 
 import shtab
 
-from statusd.cli import command_line
+from statusd.arguments import command_line
 
 FOLDER: Final = Path(__file__).parents[1] / "contrib" / "completion"
 FILES: Final[Mapping[str, str]] = {"bash": "statusd.bash", "zsh": "_statusd", "fish": "statusd.fish"}

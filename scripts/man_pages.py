@@ -18,7 +18,7 @@ from typing import Final
 from configuration_reference import TABLES, builtin_plugins, default_of, sorted_keys, summary
 
 from statusd import __version__
-from statusd.cli import EXIT_CODES, command_line
+from statusd.arguments import EXIT_CODES, command_line
 from statusd.config.keytypes import type_words
 from statusd.config.schema import Key
 from statusd.plugin.registry import InstalledPlugin

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from statusd.cli import command_line
+from statusd.arguments import command_line
 
 PROJECT = Path(__file__).parents[2]
 FOLDER = PROJECT / "contrib/completion"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from statusd.cli import command_line
+from statusd.arguments import command_line
 
 PROJECT = Path(__file__).parents[2]
 SCRIPT = PROJECT / "scripts/man_pages.py"
