@@ -24,7 +24,7 @@ PAUSE: Final = 0.02
 """Seconds from one long poll to the next."""
 HEALTH: Final = "/health"
 OTHERS: Final = ("/models", "/state", "/metrics", "/status", "/queue/status", "/livez", "/healthz")
-"""What is asked besides, in turn."""
+"""What is asked besides, where nothing else is said."""
 
 
 class LostError(Exception):
@@ -108,6 +108,7 @@ class Clients:
         kept: how many connections are kept.
         streams: how many follow ``/events``.
         polls: how many wait for news.
+        others: what is asked besides ``/health``, in turn, a quarter of the time.
         asked: requests by kind.
         lost: what was not answered as it should be.
         stage: what is measured now.
@@ -120,6 +121,7 @@ class Clients:
     kept: int = 8
     streams: int = 3
     polls: int = 4
+    others: Sequence[str] = OTHERS
     stage: str = ""
     is_paused: bool = False
     asked: collections.Counter[str] = attrs.field(factory=collections.Counter)
@@ -140,14 +142,15 @@ class Clients:
 
     async def _keep(self, number: int) -> None:
         connection = Connection(self.port)
-        others = itertools.cycle(OTHERS[number % len(OTHERS) :] + OTHERS[: number % len(OTHERS)])
+        first = number % len(self.others)
+        others = itertools.cycle([*self.others[first:], *self.others[:first]])
         async for count, due in _paced(self.kept / self.rate, number / self.rate):
             if self.is_paused:
                 continue
             await self._ask("kept", connection, due, next(others) if count % 4 == 3 else HEALTH)
 
     async def _come_and_go(self, nursery: trio.Nursery) -> None:
-        others = itertools.cycle(OTHERS)
+        others = itertools.cycle(self.others)
         async for count, due in _paced(1 / self.rate, 0.0):
             if self.is_paused:
                 continue
