@@ -99,8 +99,8 @@ def _compile(packages: Path, home: Path) -> None:
 
 
 def _expect_no_trace(home: Path) -> None:
-    """End where a file still has the path in which the environment was made."""
-    trace = str(home.parents[1]).encode()
+    """End where a file still has the path of the folder in which all of the build is done, above ROOT."""
+    trace = str(home.parents[2]).encode()
     left = [str(file) for file in home.rglob("*") if file.is_file() and trace in file.read_bytes()]
     if left:
         sys.exit(f"These files name the folder that they were made in: {', '.join(left)}")
