@@ -17,7 +17,7 @@ import trio
 from processes import HOST
 
 PATIENCE: Final = 10.0
-"""Seconds after which an answer is not waited for any more."""
+"""Seconds that a client waits for an answer, where nothing else is said."""
 WAIT: Final = 5
 """Seconds that a long poll asks for."""
 PAUSE: Final = 0.02
@@ -37,9 +37,11 @@ class Connection:
 
     Attributes:
         place: where to: a port of loopback, or the path of a Unix socket.
+        patience: seconds after which an answer is not waited for any more.
     """
 
     place: int | str
+    patience: float = PATIENCE
     _stream: trio.SocketStream | None = None
     _body: bytearray = attrs.field(factory=bytearray)
     _is_whole: bool = False
@@ -60,7 +62,7 @@ class Connection:
             LostError: when there is none, with the reason.
         """
         try:
-            with trio.fail_after(PATIENCE):
+            with trio.fail_after(self.patience):
                 return await self._get(target, is_last=is_last)
         except (OSError, trio.BrokenResourceError, trio.TooSlowError, httptools.HttpParserError) as error:
             await self.aclose()
@@ -144,14 +146,14 @@ class Clients:
         connection = Connection(self.port)
         first = number % len(self.others)
         others = itertools.cycle([*self.others[first:], *self.others[:first]])
-        async for count, due in _paced(self.kept / self.rate, number / self.rate):
+        async for count, due in paced(self.kept / self.rate, number / self.rate):
             if self.is_paused:
                 continue
             await self._ask("kept", connection, due, next(others) if count % 4 == 3 else HEALTH)
 
     async def _come_and_go(self, nursery: trio.Nursery) -> None:
         others = itertools.cycle(self.others)
-        async for count, due in _paced(1 / self.rate, 0.0):
+        async for count, due in paced(1 / self.rate, 0.0):
             if self.is_paused:
                 continue
             target = next(others) if count % 4 == 3 else HEALTH
@@ -234,7 +236,7 @@ class Follower:
         self.is_whole = True
 
 
-async def _paced(gap: float, first: float) -> AsyncIterator[tuple[int, float]]:
+async def paced(gap: float, first: float) -> AsyncIterator[tuple[int, float]]:
     """Yield a number and when it was due, each `gap` seconds; late ones follow at once, none is left out."""
     began = trio.current_time() + first
     for number in itertools.count():

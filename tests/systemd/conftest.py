@@ -1,14 +1,11 @@
 """Fixtures: the machine with the real systemd, and what a test puts into it for as long as it runs."""
 
 import os
-import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from tests.systemd.installed import Installed
-from tests.systemd.machine import boot, build, cgroup2, halt, kernel_settings, missing, remove_cgroups
+from tests.systemd.machine import booted, kernel_settings, missing
 
 
 @pytest.fixture(scope="module")
@@ -30,28 +27,8 @@ def machine(settings_before):
         if os.environ.get("CI") == "true" and os.geteuid() == 0:
             pytest.fail(f"the systemd acceptance test must run here, and {reason}")
         pytest.skip(f"boots a real systemd: {reason}")
-    folder = Path(tempfile.mkdtemp(prefix="statusd-machine-"))
-    work, parts = folder / "work", folder / "parts"
-    work.mkdir()
-    parts.mkdir()
-    build(parts)
-    cgroup = cgroup2() / f"statusd-test-{os.getpid()}"
-    cgroup.mkdir()
-    try:
-        process, machine = boot(work, parts, folder / "log", cgroup)
-        try:
-            machine.wait(
-                lambda: (
-                    machine.run("systemctl", "is-system-running", expect=None).strip()
-                    in {"running", "degraded"}
-                )
-            )
-            yield machine
-        finally:
-            halt(process)
-    finally:
-        remove_cgroups(cgroup)
-        shutil.rmtree(folder)
+    with booted() as machine:
+        yield machine
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A machine for tests: the real systemd as PID 1 in throwaway namespaces, over an overlay of this host's root."""
 
 import compileall
+import contextlib
 import json
 import os
 import py_compile
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from pathlib import Path
 
@@ -186,6 +188,33 @@ def kernel_settings():
         except OSError:
             continue
     return values
+
+
+@contextlib.contextmanager
+def booted():
+    """Give a booted machine, with the unit installed and not started; all of it is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="statusd-machine-"))
+    work, parts = folder / "work", folder / "parts"
+    work.mkdir()
+    parts.mkdir()
+    build(parts)
+    cgroup = cgroup2() / f"statusd-test-{os.getpid()}"
+    cgroup.mkdir()
+    try:
+        process, machine = boot(work, parts, folder / "log", cgroup)
+        try:
+            machine.wait(
+                lambda: (
+                    machine.run("systemctl", "is-system-running", expect=None).strip()
+                    in {"running", "degraded"}
+                )
+            )
+            yield machine
+        finally:
+            halt(process)
+    finally:
+        remove_cgroups(cgroup)
+        shutil.rmtree(folder)
 
 
 def boot(work, parts, log, cgroup):
