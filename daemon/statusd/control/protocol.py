@@ -83,6 +83,8 @@ def request(text: bytes) -> Request:
         return msgspec.json.decode(text, type=Request)
     except msgspec.ValidationError as error:
         raise RefusedError("bad_request", f"The request is not as the protocol wants it: {error}.") from None
+    except (ValueError, RecursionError):  # in what was passed over in search of the version
+        raise RefusedError("bad_request", "The request is no JSON that can be read.") from None
 
 
 def answer(text: bytes) -> Answer:
@@ -94,7 +96,7 @@ def answer(text: bytes) -> Answer:
     _same_version(text, "bad_answer", "The answer")
     try:
         return msgspec.json.decode(text, type=Answer)
-    except msgspec.ValidationError:
+    except (ValueError, RecursionError):
         raise RefusedError("bad_answer", "The answer is not as the protocol wants it.") from None
 
 
