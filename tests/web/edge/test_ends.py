@@ -204,6 +204,46 @@ async def test_who_asks_on_a_kept_connection_meanwhile_is_answered_and_told(site
     assert (answer.status, answer.headers["connection"].lower()) == (200, "close")
 
 
+@pytest.mark.parametrize("steps", range(12))
+async def test_so_is_who_was_not_told_with_the_answer_before(nursery, autojump_clock, steps):
+    """The stop may come at any step of an answer."""
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await trio.sleep(1)
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    site = Web.open(nursery, app=app)
+    stream, connection = site.connect()
+    await stream.send_all(GET)
+    await trio.sleep(0.9 if steps < 6 else 1)
+    for _ in range(steps % 6):
+        await trio.lowlevel.checkpoint()
+    stop(site)
+    await read_until(stream, b"\r\n\r\nok")
+    await stream.send_all(GET)
+    [answer] = parse(await read_all(stream))
+    assert (answer.body, answer.headers["connection"].lower()) == (b"ok", "close")
+    await site.ended[connection].wait()
+
+
+async def test_who_was_not_told_and_asks_no_more_is_gone_at_once(nursery, autojump_clock):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await trio.sleep(1)
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    site = Web.open(nursery, app=app)
+    stream, _ = site.connect()
+    await stream.send_all(GET)
+    await wait_all_tasks_blocked()
+    began = trio.current_time()
+    stop(site)
+    await read_all(stream)
+    assert trio.current_time() - began == pytest.approx(1 + GLANCE)
+    assert not site.edge.traffic.limited
+
+
 async def test_the_first_request_of_http2_has_its_time(site, autojump_clock):
     client = await dial(site)
     await wait_all_tasks_blocked()

@@ -17,9 +17,6 @@ from statusd.web.edge.stopping import FIRST, GLANCE
 from statusd.web.edge.talk import Talk
 from statusd.web.edge.tls import TlsStream, shake_hands
 
-READ: Final = 8 * 1024
-"""Bytes asked of the socket at once; a header can exceed its limit by no more."""
-
 PIECE: Final = 64 * 1024
 """Bytes of an answer that share one send deadline."""
 
@@ -234,8 +231,8 @@ class Connection:
         """Return what the client sent; ``b""`` when it sends no more, or is gone."""
         try:
             if self._file is not None:
-                return await plain.read(self._file, READ)
-            return bytes(await self.stream.receive_some(READ))
+                return await plain.read(self._file, plain.READ)
+            return bytes(await self.stream.receive_some(plain.READ))
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             self.is_broken = self.is_ended = True
             return b""
@@ -262,6 +259,9 @@ class Connection:
         """Begin the time to the next request."""
         self.is_busy = self.is_stream = self._is_begun = False
         self.room.move(self, Stage.IDLE)
+        if self.edge.is_stopping and not self.is_h2:  # which says so to its client; others have not been told
+            self.due_at(trio.current_time() + GLANCE)
+            return
         deadline = trio.current_time() + self.edge.limits.idle_timeout
         if self._bound != "idle_timeout" or abs(deadline - self._scope.deadline) > SLACK:
             self.due_at(deadline, "idle_timeout")

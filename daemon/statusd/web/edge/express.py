@@ -11,7 +11,7 @@ import attrs
 
 from statusd.web.access import is_probe
 from statusd.web.edge.admission import Admission
-from statusd.web.edge.connection import READ
+from statusd.web.edge.plain import READ
 from statusd.web.edge.shared import Edge
 
 

@@ -81,23 +81,6 @@ def verify(installed: str | None = None) -> None:
                 )
 
 
-class _Last:
-    """Stands in for hypercorn's event that the server ends: set when the connection takes no further request."""
-
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
-
-    def is_set(self) -> bool:
-        """Whether it is."""
-        return self.wire.is_last
-
-
-def _context(wire: Wire) -> WorkerContext:
-    context: Any = WorkerContext(None)
-    context.terminated = _Last(wire)
-    return context  # type: ignore[no-any-return]  # one attribute of it is duck-typed
-
-
 def _config() -> Config:
     config = Config()
     config.accesslog = None
@@ -128,7 +111,7 @@ class Http:
         self._protocol = _Protocol(
             app=edge.app,  # type: ignore[arg-type]  # passed through to `spawn_app`, which is ours
             config=_CONFIG,
-            context=_context(wire),
+            context=WorkerContext(None),  # connections end by what the last answer said, and by themselves
             task_group=requests,
             connection_state=state,
             ssl=wire.is_tls,

@@ -13,6 +13,8 @@ from typing import Final
 
 import trio
 
+READ: Final = 8 * 1024
+"""Bytes asked of the socket at once; a header can exceed its limit by no more."""
 LINGER: Final = 1 << 20
 """Bytes of unread input that are drained at most after the last answer."""
 PIECE: Final = 64 * 1024
