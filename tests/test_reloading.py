@@ -129,7 +129,56 @@ def test_a_process_that_only_has_the_number_is_sent_nothing(tmp_path):
     assert received == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"pid": "x"}', b"\xff"])
+@pytest.mark.parametrize("pid", [-1, 0, -os.getpgid(0), (1 << 22) + 1, 1 << 40])
+def test_a_file_that_names_many_processes_or_none_has_nobody_sent_a_signal(tmp_path, monkeypatch, pid):
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda *given: sent.append(given))
+    write(tmp_path / "reload.json", outcome(pid=pid, start=0))
+    with pytest.raises(StartError, match="is not what this version of statusd writes"):
+        reload({}, directory=str(tmp_path))
+    with pytest.raises(StartError, match=r"is no process|is not what"):
+        reload({}, directory=str(tmp_path / "none"), pid=pid or -1)
+    assert sent == []
+
+
+@pytest.fixture
+def stranger():
+    """A process of another user, and that user."""
+    if os.getuid() != 0:
+        pytest.skip("another user's process can be had by root alone")
+    process = subprocess.Popen(["sleep", "60"], user=65533)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_file_makes_no_operator_signal_a_process_of_another_than_who_wrote_it(tmp_path, stranger):
+    path = tmp_path / "reload.json"
+    write(path, outcome(pid=stranger.pid, start=start_of(stranger.pid)))
+    with pytest.raises(StartError, match="is sent no signal"):
+        reload({}, directory=str(tmp_path))
+    assert stranger.poll() is None
+    os.chown(path, 65533, 65533)  # his word is good for his own
+    with pytest.raises(StartError, match=r"ended meanwhile|did not say"):
+        reload({}, directory=str(tmp_path), timeout=0.3)
+    assert stranger.wait(timeout=10) == -signal.SIGHUP
+
+
+def test_a_link_to_the_file_of_another_daemon_is_not_followed(tmp_path, daemon):
+    process = daemon({})
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "reload.json").symlink_to(tmp_path / "reload.json")
+    with pytest.raises(StartError, match="is not what this version of statusd writes"):
+        reload({}, directory=str(tmp_path / "own"))
+    assert reload({}, directory=str(tmp_path)).outcome.pid == process.pid
+
+
+def test_what_the_file_says_cannot_steer_a_terminal(tmp_path, daemon):
+    daemon({"ok": False, "code": 1, "messages": ["\x1b[2Jgone\rx"]})
+    assert "\\x1b[2Jgone\\rx" in reload({}, directory=str(tmp_path)).as_text()
+
+
+@pytest.mark.parametrize("content", [b'{"x": ' + b"[" * 100_000, b"", b"{", b"[]", b'{"pid": "x"}', b"\xff"])
 def test_a_file_of_another_version_is_told(tmp_path, content):
     (tmp_path / "reload.json").write_bytes(content)
     with pytest.raises(StartError, match="is not what this version of statusd writes"):

@@ -61,14 +61,28 @@ def read_at_most(path: Path, limit: int) -> bytes:
         OSError: it cannot be read; EFBIG where it is larger, EINVAL where it is no regular file: one that is a
             pipe would be waited for for ever.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    return _read(path, limit, 0)[0]
+
+
+def read_signed(path: Path, limit: int) -> tuple[bytes, int]:
+    """Return the content as `read_at_most` does, and the user id of the file's owner, whose word it is.
+
+    Raises:
+        OSError: as `read_at_most`; ELOOP where it is a symbolic link, which may lead to somebody else's word.
+    """
+    return _read(path, limit, os.O_NOFOLLOW)
+
+
+def _read(path: Path, limit: int, flags: int) -> tuple[bytes, int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
         data = file.read(limit + 1)
     if len(data) > limit:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(path))
-    return data
+    return data, status.st_uid
 
 
 def set_aside(path: Path) -> Path:

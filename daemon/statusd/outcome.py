@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
-from statusd.files import read_at_most, write_atomically
+from statusd.files import read_signed, write_atomically
 
 FILE: Final = "reload.json"
 DIRECTORY: Final = "/run/statusd"
@@ -18,6 +19,10 @@ MOST: Final = 50
 """Messages that are kept."""
 _LARGEST: Final = 1 << 20
 MODE: Final = 0o644
+GREATEST_PID: Final = 1 << 22
+"""Linux gives no process a greater number (proc_sys_kernel(5), ``pid_max``); 0 and below mean several (kill(2))."""
+
+Pid = Annotated[int, Meta(ge=1, le=GREATEST_PID)]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,13 +39,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         messages: what is wrong with the configuration, or what changed.
     """
 
-    pid: int
+    pid: Pid
     start: int
     began: float
     ended: float
     ok: bool
     generation: int
-    code: int
+    code: Annotated[int, Meta(ge=0, le=255)]
     messages: tuple[str, ...]
 
 
@@ -51,6 +56,16 @@ def start_of(pid: int) -> int | None:
         return int(text.rpartition(")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def users_of(pid: int) -> frozenset[int]:
+    """Return every user that a process runs as; none when there is no such process, or it is hidden (proc_pid_status(5))."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+        line = next(line for line in text.splitlines() if line.startswith("Uid:"))
+        return frozenset(map(int, line.split()[1:]))
+    except (OSError, ValueError, StopIteration):
+        return frozenset()
 
 
 def monotonic() -> float:
@@ -74,10 +89,19 @@ def write(path: Path, outcome: Outcome) -> None:
 
 
 def read(path: Path) -> Outcome:
-    """Return what stands in the file.
+    """Return what stands in the file; raises as `read_with_owner` does."""
+    return read_with_owner(path)[0]
+
+
+def read_with_owner(path: Path) -> tuple[Outcome, int]:
+    """Return what stands in the file, and the user whose word it is.
 
     Raises:
         OSError: when it cannot be read.
         ValueError: when it is of another version.
     """
-    return msgspec.json.decode(read_at_most(path, _LARGEST), type=Outcome)
+    data, owner = read_signed(path, _LARGEST)
+    try:
+        return msgspec.json.decode(data, type=Outcome), owner
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None

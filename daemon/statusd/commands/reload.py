@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
 from statusd.errors import StartError
-from statusd.outcome import DIRECTORY, FILE, Outcome, monotonic, read, start_of
+from statusd.outcome import (
+    DIRECTORY,
+    FILE,
+    GREATEST_PID,
+    Outcome,
+    monotonic,
+    read_with_owner,
+    start_of,
+    users_of,
+)
+from statusd.systemd.escaping import escape
 
 TIMEOUT: Final = 60.0
 """Seconds that a reload may take."""
@@ -46,11 +57,12 @@ class Reloaded:
         }
 
     def as_text(self) -> str:
-        """Return it for people."""
+        """Return it for people, and their terminals."""
         outcome = self.outcome
+        messages = [escape(message) for message in outcome.messages]
         if outcome.ok:
-            return f"reloaded: generation {outcome.generation}; {'; '.join(outcome.messages)}"
-        return "\n".join([*outcome.messages, f"not reloaded: generation {outcome.generation} goes on"])
+            return f"reloaded: generation {outcome.generation}; {'; '.join(messages)}"
+        return "\n".join([*messages, f"not reloaded: generation {outcome.generation} goes on"])
 
 
 def reload(
@@ -72,20 +84,29 @@ def reload(
         StartError: when there is no daemon, or it may not be sent a signal, or does not reload in time.
     """
     path = Path(directory or environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or DIRECTORY, FILE)
-    known = _read(path)
-    pid = pid or _main_pid(environ) or (known.pid if known is not None else None)
+    known, owner = _read(path) or (None, None)
+    named = pid or _main_pid(environ)
+    pid = named or (known.pid if known is not None else None)
     if pid is None:
         raise StartError(
             f"no daemon has written {path}; name its directory with --runtime-directory, or start statusd"
         )
+    if not 0 < pid <= GREATEST_PID:
+        raise StartError(f"{pid} is no process: name one with a number from 1 to {GREATEST_PID}")
     if known is not None and known.pid != pid:
         raise StartError(
             f"{path} is of another process ({known.pid}, not {pid}); name the right one with --pid"
         )
-    if known is not None and start_of(pid) not in {known.start, None}:
-        raise StartError(f"the process {pid} that {path} names has ended: statusd does not run; start it")
-    began = monotonic()
-    _signal(pid)
+    with _held(pid) as process:
+        if known is not None and start_of(pid) not in {known.start, None}:
+            raise StartError(f"the process {pid} that {path} names has ended: statusd does not run; start it")
+        if named is None and users_of(pid) != {owner}:
+            raise StartError(
+                f"the process {pid} is not one of the user who wrote {path}, so it is sent no signal; "
+                "if it is statusd, name it with --pid"
+            )
+        began = monotonic()
+        _signal(pid, process)
     return Reloaded(_outcome(path, pid, began, timeout))
 
 
@@ -94,9 +115,28 @@ def _main_pid(environ: Mapping[str, str]) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and text != "0" else None
 
 
-def _signal(pid: int) -> None:
+@contextmanager
+def _held(pid: int) -> Iterator[int | None]:
+    """Hold on to the process that has this number now: another one may get it (pidfd_open(2)); None: that cannot be."""
     try:
-        os.kill(pid, signal.SIGHUP)
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise StartError(f"there is no process {pid}: statusd does not run; start it") from None
+    except OSError:  # an old kernel, or a filter of system calls
+        yield None
+        return
+    try:
+        yield process
+    finally:
+        os.close(process)
+
+
+def _signal(pid: int, process: int | None) -> None:
+    try:
+        if process is None:
+            os.kill(pid, signal.SIGHUP)
+        else:
+            signal.pidfd_send_signal(process, signal.SIGHUP)
     except ProcessLookupError:
         raise StartError(f"there is no process {pid}: statusd does not run; start it") from None
     except PermissionError:
@@ -108,7 +148,7 @@ def _signal(pid: int) -> None:
 def _outcome(path: Path, pid: int, began: float, timeout: float) -> Outcome:
     deadline = began + timeout
     while monotonic() < deadline:
-        found = _read(path)
+        found, _ = _read(path) or (None, None)
         if found is not None and found.pid == pid and found.began >= began:
             return found
         _expect_alive(pid)
@@ -126,10 +166,10 @@ def _expect_alive(pid: int) -> None:
         raise StartError(f"the process {pid} ended meanwhile; see its log") from None
 
 
-def _read(path: Path) -> Outcome | None:
-    """Return what stands in the file; None where there is none."""
+def _read(path: Path) -> tuple[Outcome, int] | None:
+    """Return what stands in the file, and whose word it is; None where there is none."""
     try:
-        return read(path)
+        return read_with_owner(path)
     except FileNotFoundError:
         return None
     except PermissionError:
