@@ -20,8 +20,8 @@ from statusd.outcome import Outcome, monotonic, read
 
 OUTCOME: Final = 20.0
 """Seconds that a reload may take."""
-SETTLE: Final = 3.0
-"""Seconds after which what a reload left behind has ended."""
+SETTLE: Final = 12.0
+"""Seconds after which what a reload left behind has ended; trio keeps a thread that has nothing to do for 10 s."""
 NICE: Final = 19
 """Of `statusd reload`, so that starting it does not keep the clients waiting."""
 COMMANDS: Final = 0.02

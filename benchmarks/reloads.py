@@ -43,7 +43,7 @@ import trio
 from asking import Clients, LostError, asking, in_ms, until
 from configurations import Surroundings, bad, good, plain
 from histories import Histories, Switched
-from processes import HOST, Bar, console_script, cores, free_port, listens, running, verdict
+from processes import HOST, Bar, console_script, cores, free_port, listens, resident, running, verdict
 from reloading import OUTCOME, Reloading, Weight
 from statusd.errors import only
 from statusd.testing import Hang, Takeoff, Upstream
@@ -169,7 +169,8 @@ async def _reloads(soak: Reloading, count: int) -> None:
         make = bad if soak.chance.random() < BAD else good
         await soak.reload(make(soak.chance, soak.around))
         if number % 100 == 99:
-            print(f"{number + 1} of {count}", file=sys.stderr, flush=True)
+            memory = resident(soak.daemon.pid) / 2**20
+            print(f"{number + 1} of {count}, {memory:.1f} MB", file=sys.stderr, flush=True)
         await trio.sleep(soak.chance.uniform(*GAPS))
 
 

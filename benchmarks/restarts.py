@@ -9,8 +9,8 @@ those before were answered (requester.py). A request is failed when it has no an
 runs from when it was due. Each restart is a `systemctl restart statusd.service`, which returns when the new process is
 ready; the next one comes after a pause of up to half a second.
 
-Left out: clients that keep their connections, who are told `Connection: close`; a stop takes them up to 3 s if they ask
-nothing more. Addresses that are not systemd's: those are closed and opened again.
+Left out: clients that keep their connections, who are told `Connection: close`, or find theirs closed; addresses that are
+not systemd's, which are closed and opened again.
 
 Exit code 1 when a bar is missed, 2 where such a machine cannot boot.
 """
