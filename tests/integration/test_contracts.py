@@ -101,8 +101,8 @@ async def test_with_no_file_and_an_empty_environment_every_answer_is_the_seeds()
         state = await client.json("/state")
         assert list(state) == ["revision", "path", "node"]
         assert list(state["node"]) == [
-            "status", "reason", "message", "since", "observed_at", "expires_at", "source", "counts", "rollup",
-            "facts", "children",
+            "status", "reason", "message", "since", "observed_at", "expires_at", "source", "counts", "restored",
+            "rollup", "facts", "children",
         ]  # fmt: skip
 
 

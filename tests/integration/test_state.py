@@ -139,6 +139,24 @@ def test_a_source_that_asks_elsewhere_starts_anew(start, state, upstream):
     assert daemon.get("/state/daemon/state")["node"]["facts"]["restored"] == 1
 
 
+def test_a_reload_keeps_what_stands_from_before_the_restart_and_restores_nothing(start, state, upstream):
+    kept(state, upstream, start)
+    daemon = running(start, state, config(upstream))
+    file = daemon.errors.parent / "statusd.toml"
+    before = daemon.get("/state/sources/web")["node"]
+    file.write_text(file.read_text().replace("[sources.away]\n", "[sources.away]\ntimeout = 1\n"))
+    daemon.process.send_signal(signal.SIGHUP)
+    eventually(lambda: daemon.get("/state/daemon/config")["node"]["facts"]["generation"] == 2)
+    after = daemon.get("/state/sources/web")["node"]
+    assert (after["restored"], after["observed_at"], after["since"]) == (
+        True,
+        before["observed_at"],
+        before["since"],
+    )
+    assert daemon.get("/state/sources/away")["node"]["restored"] is False
+    assert daemon.get("/state/daemon/state")["node"]["facts"]["restored"] == 2
+
+
 def test_a_stop_in_order_keeps_the_last_word(start, state, upstream):
     daemon = running(start, state, config(upstream))
     eventually(lambda: daemon.get("/state/sources/web")["node"]["status"] == "ok")
