@@ -95,11 +95,12 @@ def _with_control(
     """Run a command of the control socket; what the daemon does not do is a fault, or the command's own mistake."""
     from statusd.commands.drain import USAGE
     from statusd.control.asking import ControlError, socket_of
+    from statusd.systemd.escaping import escape
 
     try:
         done = command(socket_of(options.runtime_directory, os.environ))
     except ControlError as error:
-        print(f"statusd: {error}", file=sys.stderr)
+        print(f"statusd: {escape(str(error))}", file=sys.stderr)
         return 2 if error.error in USAGE else 1
     _print(done if options.json else as_text(done))
     return 0

@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from statusd.control.asking import ask
+from statusd.control.results import as_list, as_outcome
 from statusd.model.drains import REASON_SIZE
 from statusd.systemd.escaping import escape
 from statusd.wording import span, standing
@@ -23,8 +24,7 @@ def drain(path: str, reason: str, seconds: float | None, where: Path) -> Mapping
     Raises:
         ControlError: it was not done.
     """
-    found: Mapping[str, Any] = ask(where, "drain", {"path": path, "reason": reason, "seconds": seconds})
-    return found
+    return as_outcome(ask(where, "drain", {"path": path, "reason": reason, "seconds": seconds}))
 
 
 def undrain(path: str, where: Path) -> Mapping[str, Any]:
@@ -33,8 +33,7 @@ def undrain(path: str, where: Path) -> Mapping[str, Any]:
     Raises:
         ControlError: it was not done.
     """
-    found: Mapping[str, Any] = ask(where, "undrain", {"path": path})
-    return found
+    return as_outcome(ask(where, "undrain", {"path": path}))
 
 
 def drains(where: Path) -> list[Mapping[str, Any]]:
@@ -43,8 +42,7 @@ def drains(where: Path) -> list[Mapping[str, Any]]:
     Raises:
         ControlError: the daemon does not say.
     """
-    found: list[Mapping[str, Any]] = ask(where, "drains")["drains"]
-    return found
+    return as_list(ask(where, "drains"))
 
 
 def reason_of(text: str) -> str:
@@ -76,7 +74,7 @@ def undrained_text(outcome: Mapping[str, Any]) -> str:
     if node is None:
         lines = [f"{path} is no longer drained; there is no such node now."]
     else:
-        lines = [f"{path} is no longer drained; it is {standing(node['status'], node['reason'])}."]
+        lines = [f"{path} is no longer drained; it is {escape(standing(node['status'], node['reason']))}."]
     return "\n".join([*lines, *_consequences(outcome)])
 
 
@@ -102,7 +100,7 @@ def _consequences(outcome: Mapping[str, Any]) -> Iterator[str]:
     for one in outcome["models"]:
         name = escape(unquote(one["path"].removeprefix("models/")))
         before, after = one["before"], one["after"]
-        how = standing(after["status"], after["reason"])
+        how = escape(standing(after["status"], after["reason"]))
         if after["source"] is not None:
             if after["source"] != before["source"]:
                 yield f"The model {name} is served by the source {escape(after['source'])} now."
