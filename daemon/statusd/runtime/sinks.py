@@ -108,6 +108,7 @@ class SinkRunner:
     _wake: trio.Event = attrs.field(factory=trio.Event)
     _is_failing: bool = False
     _is_leaving: bool = False
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     def take(self, change: Change) -> None:
         """Queue its transitions; never waits."""
@@ -127,18 +128,17 @@ class SinkRunner:
     def leave(self) -> None:
         """Take no more: have `run` end once all that was taken is handed over, or the time for that is over."""
         self._is_leaving = True
+        self._scope.deadline = trio.current_time() + LEAVE  # also for what it is busy with already
         self._wake.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hand the transitions over, one after another, until `leave`."""
         task_status.started()
-        with trio.CancelScope() as scope:
+        with self._scope:
             while not (self._is_leaving and not self._queue):
                 await self._wake.wait()
                 self._wake = trio.Event()
                 while self._queue:
-                    if self._is_leaving:
-                        scope.deadline = min(scope.deadline, trio.current_time() + LEAVE)
                     await self._deliver(self._queue.popleft())
 
     async def _deliver(self, transition: Transition) -> None:
