@@ -157,7 +157,7 @@ class Answers:
             if is_probe(asked.path):  # whoever fills up this bound must not fail anybody's health checks
                 return self._rendered(endpoint, asked, query, "")
             return self.problem(asked, 503, endpoint.route, {"retry-after": RETRY}, reason=TOO_MANY_WAITING)
-        detail = ""
+        detail, site = "", self.service.site
         self.traffic.waiting += 1
         try:
             with patience.wait(self.patience):
@@ -167,6 +167,11 @@ class Answers:
                 detail = await self._freshened(endpoint, asked)
         finally:
             self.traffic.waiting -= 1
+        if self.service.site is not site:  # a reload came meanwhile: what was found is of the configuration before
+            found = self.find(asked)
+            if isinstance(found, Answer):
+                return found
+            endpoint = found
         return self._rendered(endpoint, asked, query, detail)
 
     def find(self, asked: Asked) -> Endpoint | Answer:
