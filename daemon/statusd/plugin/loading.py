@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
@@ -96,9 +97,9 @@ def _loaded(manager: pluggy.PluginManager, point: EntryPoint, plugin: InstalledP
         extra = event(PLUGIN_FAILED, plugin=point.name, reason=error.reason)
         log.error("plugin %s: %s", point.name, error.message, extra=extra)  # noqa: TRY400  # the message says it all; there is no foreign traceback
         return attrs.evolve(plugin, error=error)
-    except KeyboardInterrupt:  # Ctrl-C, which is the only way to end a slow import
-        raise
     except BaseException as error:  # containment: a plugin may raise anything while it loads, or try to exit
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # Ctrl-C, which is the only way to end a slow import; it never comes to another thread
         extra = event(PLUGIN_FAILED, plugin=point.name, reason="plugin_failed")
         log.exception("plugin %s could not be loaded", point.name, extra=extra)
         failure = PluginError(
