@@ -56,18 +56,22 @@ class ViewFaults:
         hub: has the nodes.
         plan: says whose each view is.
         nodes: says what stands on the nodes.
+        is_shown: whether the tree is that of `plan`; while it is not, what happens is only noted.
     """
 
     hub: Hub
     plan: Plan
     nodes: PluginNodes
+    is_shown: bool = True
 
     def __call__(self, view: str, path: str, message: str | None, /) -> None:
         """Take that a view fails, or works again; see `OnViewFailed`."""
         failure = Report.degraded("view_failed", message) if message is not None else None
         owner = self.plan.catalogue.view_owners[view]
-        with self.hub.inbox() as inbox, suppress(trio.WouldBlock):  # the log has it too
-            inbox.send_nowait(self.nodes.note(owner, f"view {view} at {path}", failure))
+        statement = self.nodes.note(owner, f"view {view} at {path}", failure)
+        if self.is_shown:
+            with self.hub.inbox() as inbox, suppress(trio.WouldBlock):  # the log has it too
+                inbox.send_nowait(statement)
 
 
 @attrs.define(eq=False, kw_only=True)

@@ -191,6 +191,14 @@ class Doors:
             if place.certificates is not None:
                 await nursery.start(self._watch, place.certificates)
 
+    async def give_up(self, place: Place) -> None:
+        """Close what was opened for `place`, where the daemon does not get to any more."""
+        ours = {id(one.accepting) for one in self.listeners}
+        with trio.CancelScope(shield=True):  # closing does not wait
+            for listener in place.listeners:
+                if id(listener.accepting) not in ours:
+                    await listener.close()
+
     @property
     def listeners(self) -> Sequence[Listener]:
         """Every address where it listens."""

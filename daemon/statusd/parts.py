@@ -184,7 +184,6 @@ class Builder:
         sources = tuple(self._kept_or_built(kept, config) for config in self.plan.configuration.sources)
         if plan is not None and parts is not None and _views_of(plan) == _views_of(self.plan):
             views = parts.views
-            self.plugin_nodes.inherit(parts.plugin_nodes, "view ")
         else:
             views = self.views()
         sinks = self._sinks(plan, parts)

@@ -21,10 +21,12 @@ from statusd.outcome import MOST, Outcome, monotonic, start_of, write
 from statusd.planning import Plan
 from statusd.runtime.hub import Statement
 from statusd.telling import StatusTeller
-from statusd.turning import Turned
+from statusd.turning import Turned, unforeseen
 
 READING: Final = 15.0
 """Seconds in which the file, its secrets and its plugins must be read; a network file system may hang."""
+HANGING: Final = 4
+"""Readings that may hang at a time: a pipe that somebody has put in the file's place must not be the end of all reloads."""
 LOOK: Final = 1.0
 """Seconds between two looks at a file that is watched."""
 log = logging.getLogger(__name__)
@@ -51,7 +53,10 @@ class Reading:
             found = os.stat(path) if path is not None else None  # noqa: PTH116  # the path as given
         except (OSError, ValueError):
             found = None
-        return path, *((found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) if found else ())
+        if found is None:
+            return (path,)
+        # The last one changes also where the file is given another owner or mode, or its old time back (inode(7)).
+        return path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -71,7 +76,7 @@ class Reloader:
     file: Path | None = None
     _wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
     _seen: _Signature = attrs.field(default=(), init=False)
-    _threads: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
+    _threads: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(HANGING), init=False)
 
     def plan(self) -> Plan:
         """Read the configuration, and remember which file that was; blocks.
@@ -138,12 +143,22 @@ class Reloader:
     async def _planned(self) -> Plan:
         try:
             with trio.fail_after(READING):
-                return await trio.to_thread.run_sync(self.plan, abandon_on_cancel=True, limiter=self._threads)
+                return await trio.to_thread.run_sync(
+                    self._contained_plan, abandon_on_cancel=True, limiter=self._threads
+                )
         except trio.TooSlowError:
             raise StartError(
                 f"The configuration could not be read within {READING:g} s; see whether its file system hangs, "
                 "or a plugin does while it is loaded."
             ) from None
+
+    def _contained_plan(self) -> Plan:
+        try:
+            return self.plan()
+        except (ConfigError, StartError):
+            raise
+        except BaseException as error:  # noqa: BLE001  # containment: plugins are loaded in there; the daemon goes on
+            raise unforeseen(error) from None
 
     async def _failed(self, running: Running, messages: Sequence[str]) -> str:
         """Say in the log and in the tree that the old configuration goes on; return it in short."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import attrs
 import trio
 
 from statusd.building import Daemon, ViewFaults, about, served, tracked
+from statusd.config.mistakes import ConfigError
+from statusd.errors import StartError
 from statusd.listening import Doors, Place
 from statusd.listening import about as about_listeners
 from statusd.model.tree import walk
@@ -17,6 +21,8 @@ from statusd.sources import Probed, first_chance
 from statusd.web.answering import Service
 from statusd.web.documents import Documents
 from statusd.web.edge.common import Common
+
+log = logging.getLogger(__name__)
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +68,21 @@ async def turn(daemon: Daemon, doors: Doors, plan: Plan) -> Turned:
         ConfigError: when options of a source, view or sink do not go together.
         StartError: when an address cannot be listened on, its certificate cannot be used, or two views claim one path.
     """
-    following = _prepared(daemon, doors, plan)
+    try:
+        following = _prepared(daemon, doors, plan)
+    except (ConfigError, StartError):
+        raise
+    except Exception as error:  # noqa: BLE001  # containment: plugins' parts are built; nothing is touched yet
+        raise unforeseen(error) from None
+    try:
+        return await _turned(daemon, doors, following)
+    except BaseException:  # the daemon stops meanwhile
+        await doors.give_up(following.place)
+        raise
+
+
+async def _turned(daemon: Daemon, doors: Doors, following: _Next) -> Turned:
+    plan = following.plan
     kept = _kept(daemon.parts, following.parts)
     leaving = [one for one in daemon.parts.sources if one.config.name not in kept]
     send, waiting_room = trio.open_memory_channel[Message](INBOX)
@@ -85,13 +105,22 @@ async def turn(daemon: Daemon, doors: Doors, plan: Plan) -> Turned:
     )
 
 
+def unforeseen(error: BaseException) -> StartError:
+    """Return what to say of an `error` that has no words of its own; the log gets its traceback."""
+    log.error("the configuration could not be put to use", exc_info=error)
+    return StartError(
+        f"The configuration could not be put to use ({type(error).__name__}); the log has the traceback. "
+        "See whether all packages of plugins are whole, and report it where they are."
+    )
+
+
 def _prepared(daemon: Daemon, doors: Doors, plan: Plan) -> _Next:
     """Make all that may fail."""
     http = plan.configuration.http
     parts = Builder(plan, daemon.net).parts(daemon.plan, daemon.parts)
     documents, faults = daemon.documents, daemon.faults
     if parts.views is not daemon.parts.views:
-        faults = ViewFaults(daemon.hub, plan, parts.plugin_nodes)
+        faults = ViewFaults(daemon.hub, plan, parts.plugin_nodes, is_shown=False)
         documents = build_documents(parts.views, daemon.running.snapshot, faults)
     common = build_common(http, daemon.common)
     service = build_service(served(plan, parts, documents, common), daemon.running)
@@ -119,6 +148,8 @@ async def _rebuild_tree(
     waiting_room: trio.MemoryReceiveChannel[Message],
 ) -> None:
     configuration = following.plan.configuration
+    if following.faults is daemon.faults:  # views that go on may have failed, or worked again, until now
+        following.parts.plugin_nodes.inherit(daemon.parts.plugin_nodes, "view ")
     statements = (
         about(following.plan, daemon.generation + 1),
         about_listeners(following.place.listeners, configuration.http),
@@ -152,8 +183,10 @@ def _become(daemon: Daemon, following: _Next) -> None:
     for built in following.parts.sources:
         built.serve()
     daemon.plan, daemon.parts = following.plan, following.parts
+    daemon.faults.is_shown = False
     daemon.documents, daemon.faults = following.documents, following.faults
     daemon.faults.plan, daemon.faults.nodes = following.plan, following.parts.plugin_nodes
+    daemon.faults.is_shown = True
     daemon.generation += 1
     daemon.service.become(following.service)
     if (before.limits, before.front_stage) != (http.limits, http.front_stage):

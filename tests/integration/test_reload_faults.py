@@ -1,0 +1,152 @@
+"""Whatever goes wrong during a reload, the daemon goes on as it was, whole."""
+
+import json
+import sys
+import types
+from importlib.metadata import EntryPoint, entry_points
+
+import attrs
+import pytest
+import trio
+
+from statusd import Document, Sink, Url, View, hookimpl
+from statusd.testing import Hang, OmniRT, Upstream
+from tests.integration import faulty_plugins
+from tests.integration.reloads import reloading
+from tests.integration.test_reload import http, omnirt, until
+
+ANYWHERE = '[http]\nbind = ["127.0.0.1:0"]\n'
+MOCK = '[sources.mock]\nplugin = "mock"\n'
+
+
+@pytest.fixture
+def install(monkeypatch):
+    """Make a plugin module importable; returns it with the installed entry points."""
+
+    def make(name, **namespace):
+        module = types.ModuleType(f"faulty_{name}")
+        vars(module).update(namespace)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        return [*entry_points(group="statusd"), EntryPoint(name, module.__name__, "statusd")]
+
+    return make
+
+
+async def test_an_error_that_nobody_foresaw_fails_the_reload_and_not_the_daemon(
+    tmp_path, caplog, monkeypatch
+):
+    async with reloading(tmp_path, "") as daemon:
+        with monkeypatch.context() as patch:
+            patch.setattr("tests.integration.reloads.plan", lambda *_, **__: 1 / 0)
+            outcome = await daemon.reload(MOCK)
+        assert (outcome.ok, outcome.code, outcome.generation) == (False, 1, 1)
+        assert "ZeroDivisionError" in outcome.messages[0]
+        assert "division by zero" in caplog.text
+        assert (await daemon.client.node("daemon/config"))["reason"] == "reload_failed"
+        assert (await daemon.reload(MOCK)).ok
+
+
+async def test_an_error_that_nobody_foresaw_while_parts_are_built_changes_nothing(
+    tmp_path, caplog, monkeypatch
+):
+    async with reloading(tmp_path, "") as daemon:
+        with monkeypatch.context() as patch:
+            patch.setattr("statusd.turning.build_service", lambda *_: 1 / 0)
+            outcome = await daemon.reload(MOCK)
+        assert (outcome.ok, outcome.code, outcome.generation) == (False, 1, 1)
+        assert (await daemon.client.node("sources/mock"))["reason"] == "no such node"
+        assert (await daemon.reload(MOCK)).ok
+
+
+async def test_a_view_that_cannot_say_its_paths_is_not_told_of_where_the_reload_fails(tmp_path, install):
+    @attrs.frozen(kw_only=True)
+    class Pathless(View):
+        name = "pathless"
+
+        def paths(self):
+            raise RuntimeError("paths")
+
+        def render(self, path, snapshot):
+            return Document(body=b"")
+
+    points = install("pathless", **faulty_plugins.registering(view_type=Pathless))
+    wanted = '[plugins]\nenabled = ["pathless"]\n'
+    async with Upstream() as stranger, reloading(tmp_path, ANYWHERE, points=points, bind=None) as daemon:
+        text = f'{wanted}[http]\nbind = ["127.0.0.1:{stranger.port}"]\n'
+        assert not (await daemon.reload(text)).ok
+        assert (await daemon.client.node("plugins/pathless"))["reason"] == "plugin_disabled"
+        assert (await daemon.reload(wanted + ANYWHERE)).ok
+        assert (await daemon.client.node("plugins/pathless"))["reason"] == "view_failed"
+
+
+async def test_a_plugin_that_pretends_an_interrupt_fails_alone(tmp_path, install):
+    def interrupt(registry):
+        raise KeyboardInterrupt
+
+    points = install("fake", **faulty_plugins.registering())
+    vars(sys.modules["faulty_fake"])["statusd_register_sources"] = hookimpl(interrupt)
+    async with reloading(tmp_path, "", points=points) as daemon:
+        assert (await daemon.reload('[sources.it]\nplugin = "fake"\n')).ok
+        assert (await daemon.client.node("sources/it"))["reason"] == "plugin_failed"
+
+
+async def test_a_sink_that_hangs_is_left_alone_once_it_is_not_wanted_any_more(tmp_path, install):
+    ended = trio.Event()
+
+    @attrs.frozen(kw_only=True)
+    class Hanging(Sink):
+        name = "hanging"
+
+        async def consume(self, transition):
+            try:
+                await trio.sleep_forever()
+            finally:
+                ended.set()
+
+    points = install("hanging", **faulty_plugins.registering(sink_type=Hanging))
+    async with reloading(tmp_path, '[plugins]\nenabled = ["hanging"]\n' + MOCK, points=points) as daemon:
+        assert (await daemon.reload("")).ok
+        with trio.fail_after(15):
+            await ended.wait()
+
+
+async def test_a_request_in_flight_is_answered_by_the_configuration_of_its_answer(tmp_path):
+    async with OmniRT() as upstream:
+        upstream.connect("flashtalk")
+        async with reloading(
+            tmp_path, omnirt(upstream, models=("flashtalk", "musetalk"), more="timeout = 3")
+        ) as daemon:
+            await daemon.client.until_reason("models/flashtalk", "ok")
+            upstream.behaviour = Hang()
+            answers = []
+
+            async def ask():
+                answers.append(
+                    await daemon.client._http.get(
+                        Url.parse(daemon.client.base + "/models"), headers={"Cache-Control": "no-cache"}
+                    )
+                )
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                await trio.sleep(0.5)
+                assert (await daemon.reload(omnirt(upstream, more="timeout = 3"))).ok
+            assert json.loads(answers[0].body)["models"] == ["flashtalk"]
+
+
+async def test_a_stop_in_the_middle_of_a_reload_leaves_no_socket_behind(tmp_path):
+    path = tmp_path / "http.sock"
+    async with Upstream(behaviour=Hang()) as upstream, reloading(tmp_path, ANYWHERE, bind=None) as daemon:
+        text = http("it", upstream, timeout=3) + f'[http]\nbind = ["unix:{path}"]\n'
+        daemon.path.write_text(text)
+        daemon.reloader.want()
+        await until(path.exists)
+        daemon.reloader.stop.set()
+    assert not path.exists()
+
+
+async def test_a_file_that_may_be_read_again_is_reloaded(tmp_path):
+    async with reloading(tmp_path, "[reload]\nwatch = true\n") as daemon:
+        seen = daemon.reloader.reading.signature()
+        daemon.path.chmod(0o600)
+        assert daemon.reloader.reading.signature() != seen
