@@ -1,5 +1,6 @@
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint
 
 import attrs
@@ -193,3 +194,57 @@ def test_the_installed_built_ins_load():
     }  # fmt: skip
     assert [plugin.error for plugin in catalogue.plugins.values() if plugin.error] == []
     assert set(catalogue.views) == {"status", "queue", "models"}
+
+
+WHOLE = b"Metadata-Version: 2.1\nName: damaged\nVersion: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "points"),
+    [
+        (WHOLE, b"[statusd]\nno equals sign\n"),
+        (WHOLE, b"[console_scripts]\n\xff = y\n"),
+        (b"Name: \xff\n", b"[statusd]\ndamaged = nowhere\n"),
+        (b"", b"[statusd]\ndamaged = nowhere\n"),
+        (None, b"[statusd]\ndamaged = nowhere\n"),
+    ],
+)
+def test_a_package_that_is_damaged_or_half_removed_spoils_no_other(tmp_path, monkeypatch, metadata, points):
+    for name, texts in {
+        "damaged": {"METADATA": metadata, "entry_points.txt": points},
+        "whole": {
+            "METADATA": WHOLE.replace(b"damaged", b"whole"),
+            "entry_points.txt": b"[statusd]\nwhole = whole\n",
+        },
+    }.items():
+        folder = tmp_path / f"{name}-1.dist-info"
+        folder.mkdir()
+        for file, content in texts.items():
+            if content is not None:
+                (folder / file).write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    catalogue = load_plugins([])
+    assert catalogue.plugins["mock"].registry is not None
+    assert catalogue.plugins["whole"].distribution == "whole"
+
+
+def test_a_package_that_was_installed_since_is_found(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "later" not in load_plugins([]).plugins
+    folder = tmp_path / "later-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_bytes(WHOLE.replace(b"damaged", b"later"))
+    (folder / "entry_points.txt").write_bytes(b"[statusd]\nlater = later_module\n")
+    (tmp_path / "later_module.py").write_text("")
+    later = load_plugins(["later"]).plugins["later"]
+    assert (later.version, later.error) == ("1", None)
+
+
+def test_an_interrupt_that_comes_to_no_main_thread_is_the_plugins(install):
+    def interrupt(registry):
+        raise KeyboardInterrupt
+
+    point = install("fake", {"statusd_register_sources": interrupt})
+    with ThreadPoolExecutor(1) as pool:
+        catalogue = pool.submit(load_plugins, ["fake"], points=[point]).result()
+    assert catalogue.plugins["fake"].error.reason == "plugin_failed"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import Any, Final
 
 import attrs
@@ -46,7 +47,7 @@ def load_plugins(
     Raises:
         StartError: when two distributions claim one plugin name, or two plugins one view or sink name.
     """
-    found = list(entry_points(group=GROUP)) if points is None else list(points)
+    found = _installed() if points is None else list(points)
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     plugins: dict[str, InstalledPlugin] = {}
@@ -63,6 +64,28 @@ def load_plugins(
         )
         plugins[point.name] = _loaded(manager, point, plugin) if is_enabled else plugin
     return catalogue(plugins)
+
+
+def _installed() -> list[EntryPoint]:
+    """Return the entry points of all installed distributions; one that is damaged, or just being replaced, has none."""
+    importlib.invalidate_caches()  # what was installed since the last look is found
+    try:
+        return list(entry_points(group=GROUP))
+    except Exception:  # noqa: BLE001  # containment: the metadata of any package on this host is read in there
+        log.warning("the installed packages are looked at one by one: the metadata of one of them is damaged")
+    found: dict[object, list[EntryPoint]] = {}
+    for distribution in distributions():
+        try:
+            name, points = distribution.name, list(distribution.entry_points.select(group=GROUP))
+        except Exception as error:  # noqa: BLE001  # containment: as above
+            where = distribution.locate_file("")
+            text = "the metadata of a package in %s is damaged (%s); install it anew"
+            log.error(text, where, type(error).__name__)  # noqa: TRY400  # the traceback is of no use to anybody
+        else:
+            found.setdefault(
+                name or distribution, points
+            )  # the first one on the path is the one that is imported
+    return [point for points in found.values() for point in points]
 
 
 def _distinct(points: list[EntryPoint], wanted: Collection[str]) -> Iterator[EntryPoint]:
@@ -82,9 +105,12 @@ def _distinct(points: list[EntryPoint], wanted: Collection[str]) -> Iterator[Ent
 
 
 def _origin(point: EntryPoint) -> tuple[str, str]:
-    if point.dist is None:
-        return "unknown", ""
-    return point.dist.name, point.dist.version
+    """Return name and version of its distribution, as far as that can say them."""
+    try:
+        name, version = (point.dist.name, point.dist.version) if point.dist is not None else (None, None)
+    except Exception:  # noqa: BLE001  # containment: it may be damaged, or just being replaced
+        name = version = None
+    return name or "unknown", version or ""
 
 
 def _loaded(manager: pluggy.PluginManager, point: EntryPoint, plugin: InstalledPlugin) -> InstalledPlugin:
