@@ -296,3 +296,21 @@ async def test_what_cannot_even_be_set_aside_is_no_reason_not_to_start(tmp_path,
     assert one.read().kept is None
     assert "Nor can it be set aside" in caplog.text
     assert one.statement().report.status is Status.OK
+
+
+async def test_a_large_tree_is_written_less_often(nursery, autojump_clock, disk, tmp_path, monkeypatch):
+    monkeypatch.setattr(keeping, "RATE", 1000.0)
+    running = await at_work(nursery, tmp_path)
+    disk.times.clear()
+    for number in range(100):
+        await trio.sleep(1)
+        await running.observe("a", Report.ok(facts={"n": number, "large": "x" * 20_000}))
+    gaps = [after - before for before, after in itertools.pairwise(disk.times)]
+    assert gaps[1:] == pytest.approx([len(disk.data) / 1000] * len(gaps[1:]), abs=1.1)
+    assert len(gaps) > 2
+    monkeypatch.setattr(keeping, "RATE", 1.0)
+    disk.times.clear()
+    for number in range(200):
+        await trio.sleep(1)
+        await running.observe("a", Report.ok(facts={"n": number, "large": "x" * 20_000}))
+    assert disk.times[-1] - disk.times[-2] == pytest.approx(REFRESH, abs=1.1)

@@ -33,6 +33,9 @@ NOT_KEPT: Final = "state_not_kept"
 
 PAUSE: Final = 1.0
 """Seconds between two writes at least, however much changes."""
+RATE: Final = 128 * 1024.0
+"""Bytes a second that are written on average at most, where that lets `REFRESH` be kept: a large tree of which
+something changes all the time must not wear out the disk."""
 REFRESH: Final = 60.0
 """Seconds after which it is written although no state has changed, since readings have become newer."""
 RETRY: Final = 10.0
@@ -74,6 +77,7 @@ class Keeper:
     _fault: OSError | None = attrs.field(default=None, init=False)
     _shown: Report | None = attrs.field(default=None, init=False)
     _version: int = attrs.field(default=-1, init=False)
+    _pause: float = attrs.field(default=PAUSE, init=False)
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
     _disk: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
 
@@ -158,7 +162,7 @@ class Keeper:
                 began = trio.current_time()
                 await self._keep(self.path, hub)
                 await self._tell(hub)
-                await trio.sleep_until(began + (PAUSE if self._fault is None else RETRY))
+                await trio.sleep_until(began + (self._pause if self._fault is None else RETRY))
                 with trio.move_on_at(began + REFRESH if self._fault is None else -math.inf):
                     await self._news.wait()
         finally:
@@ -186,6 +190,7 @@ class Keeper:
 
     def _written(self, snapshot: Snapshot, written: _Written) -> None:
         self._version = snapshot.version
+        self._pause = min(max(PAUSE, written.size / RATE), REFRESH)
         if self._fault is not None:
             log.info("What stands is kept in %s again.", written.path)
             self._fault = None
@@ -206,10 +211,12 @@ class _Written:
 
     Attributes:
         path: the file.
+        size: its bytes.
         has_damaged: whether what was set aside is still beside it.
     """
 
     path: Path
+    size: int
     has_damaged: bool
 
 
@@ -222,7 +229,7 @@ def _write(path: Path, snapshot: Snapshot, states: Mapping[str, State], now: flo
         write_atomically(path, data)
     except OSError as error:
         return error
-    return _Written(path, os.path.lexists(path.with_name(f"{path.name}.damaged")))
+    return _Written(path, len(data), os.path.lexists(path.with_name(f"{path.name}.damaged")))
 
 
 def _not_kept(path: Path, error: OSError) -> str:
