@@ -126,7 +126,8 @@ class Reloader:
         except ConfigError as error:
             messages, code = [f"{error.origin}: {mistake}" for mistake in error.mistakes], os.EX_CONFIG
         except StartError as error:
-            messages, code = [str(error)], 1
+            # A path that the command line gave need not be UTF-8.
+            messages, code = [str(error).encode(errors="backslashreplace").decode()], 1
         else:
             messages = [_in_words(turned)]
             log.info(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -79,6 +81,18 @@ def test_a_file_without_permission_is_told(monkeypatch, system_path):
 def test_a_system_file_that_cannot_be_looked_at_is_not_taken_for_absent(monkeypatch, system_path):
     monkeypatch.setattr(load, "os", SimpleNamespace(stat=refuse))
     assert told() == ["does not exist; correct or remove it"]
+
+
+def test_a_path_that_is_not_utf8_is_shown_as_text_that_can_be_sent(tmp_path):
+    path = os.fsdecode(bytes(tmp_path) + b"/c\xff.toml")
+    with pytest.raises(ConfigError) as told:
+        read(path, {})
+    assert told.value.origin.encode().endswith(rb"/c\udcff.toml")
+    assert read(write(Path(path), "it"), {}).origin.encode().endswith(rb"/c\udcff.toml")
+    Path(path).write_bytes(b"\xff")
+    with pytest.raises(ConfigError) as told:
+        read(path, {})
+    assert told.value.origin.encode().endswith(rb"/c\udcff.toml")
 
 
 def test_an_endless_file_is_read_up_to_its_bound():

@@ -1,15 +1,18 @@
 """Whatever goes wrong during a reload, the daemon goes on as it was, whole."""
 
 import json
+import os
 import sys
 import types
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 import attrs
 import pytest
 import trio
 
 from statusd import Document, Sink, Url, View, hookimpl
+from statusd.outcome import read
 from statusd.testing import Hang, OmniRT, Upstream
 from tests.integration import faulty_plugins
 from tests.integration.reloads import reloading
@@ -150,3 +153,31 @@ async def test_a_file_that_may_be_read_again_is_reloaded(tmp_path):
         seen = daemon.reloader.reading.signature()
         daemon.path.chmod(0o600)
         assert daemon.reloader.reading.signature() != seen
+
+
+async def test_a_pipe_in_the_files_place_fails_its_own_reload_and_none_after_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("statusd.reloading.READING", 0.3)
+    async with reloading(tmp_path, "") as daemon:
+        pipe = daemon.path.with_name("pipe")
+        os.mkfifo(pipe)
+        before = read(daemon.outcomes)
+        pipe.replace(daemon.path)
+        daemon.reloader.want()
+        outcome = await daemon.outcome_after(before)
+        assert (outcome.ok, outcome.code) == (False, 1)
+        assert "could not be read within" in outcome.messages[0]
+        daemon.path.rename(pipe)
+        monkeypatch.setattr("statusd.reloading.READING", 15)
+        assert (await daemon.reload(MOCK)).ok
+        os.close(os.open(pipe, os.O_RDWR))  # lets the one that waits there end
+
+
+async def test_a_fault_with_a_path_that_is_no_utf8_is_told(tmp_path):
+    taken = os.fsdecode(bytes(tmp_path) + b"/\xff")
+    Path(taken).write_text("")
+    async with reloading(tmp_path, ANYWHERE, bind=None) as daemon:
+        daemon.bind = [f"unix:{taken}"]
+        outcome = await daemon.reload(ANYWHERE)
+        assert (outcome.ok, outcome.code) == (False, 1)
+        assert r"\udcff exists and is no socket" in outcome.messages[0]
+        assert r"\udcff exists" in (await daemon.client.node("daemon/config"))["message"]

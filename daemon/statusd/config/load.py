@@ -48,7 +48,7 @@ def read(path: str | None, environ: Mapping[str, str], bind: Sequence[str] | Non
         remedy = "name an existing file with --config"
     else:
         remedy = f"correct the variable {VARIABLE}" if environ.get(VARIABLE) else "correct or remove it"
-    return read_text(_read(found, remedy), found, environ, bind)
+    return read_text(_read(found, remedy), _shown(found), environ, bind)
 
 
 def find(path: str | None, environ: Mapping[str, str]) -> str | None:
@@ -117,7 +117,9 @@ def _read(path: str, remedy: str) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError([Mistake(f"line {line}", "not UTF-8; save the file as UTF-8")], path) from None
+        raise ConfigError(
+            [Mistake(f"line {line}", "not UTF-8; save the file as UTF-8")], _shown(path)
+        ) from None
 
 
 _PROBLEMS: Final = {
@@ -130,7 +132,12 @@ _PROBLEMS: Final = {
 
 
 def _unreadable(path: str, problem: str, remedy: str) -> ConfigError:
-    return ConfigError([Mistake("", f"{problem}; {remedy}")], path)
+    return ConfigError([Mistake("", f"{problem}; {remedy}")], _shown(path))
+
+
+def _shown(path: str) -> str:
+    """Return `path` as text that can be sent: what in it is no UTF-8 stands as an escape."""
+    return path.encode(errors="backslashreplace").decode()
 
 
 def _parse(text: str, origin: str) -> dict[str, Any]:
