@@ -19,6 +19,8 @@ THRESHOLD: Final = 25
 """Probes in a row after which `slow` changes its status."""
 SLOW_INTERVAL: Final = 0.1
 """Seconds between two of its probes."""
+TIMEOUT: Final = "timeout = 10\n"
+"""Of lasting sources: on a busy machine none of them is to fail, and connect anew."""
 VIEWS: Final = '[views.status]\nsource = "inference"\n[views.queue]\nsource = "queue"\n'
 """The lasting sources are what `/status` and `/queue/status` show."""
 EXTRAS: Final = 12
@@ -105,15 +107,15 @@ def _lasting(around: Surroundings, chance: random.Random | None = None) -> dict[
 
     def keys() -> str:
         if chance is None:
-            return "interval = 0.5\n"
-        return (
+            return TIMEOUT + "interval = 0.5\n"
+        return TIMEOUT + (
             f"interval = {chance.choice((0.2, 0.3, 0.5))}\nrequired = {chance.choice(('true', 'false'))}\n"
             f"ttl = {chance.choice((8, 12))}\n"
         )
 
     tables = {
         "stable": f'plugin = "http"\nurl = "{around.urls["stable"]}"\n' + keys(),
-        "slow": f'plugin = "http"\nurl = "{around.urls["slow"]}"\ninterval = {SLOW_INTERVAL}\nrequired = false\n'
+        "slow": f'plugin = "http"\nurl = "{around.urls["slow"]}"\ninterval = {SLOW_INTERVAL}\nrequired = false\n{TIMEOUT}'
         f"fall = {THRESHOLD}\nrise = {THRESHOLD}\n",
         "inference": f'plugin = "takeoff"\nurl = "{around.urls["inference"]}"\n' + keys(),
         "queue": f'plugin = "redis_queue"\nurl = "{around.urls["queue"]}"\n' + keys(),

@@ -92,20 +92,16 @@ class Histories:
                     f"{name}: its upstream saw {count - self._connections[name]} new connections"
                 )
 
-    def bars(self) -> list[Bar]:
-        """Return what was to hold."""
+    def tally(self) -> Bar:
+        """Return how long `slow` took to change, at most; print what went on."""
         least = min(self._grown.get(name, 0) for name in LASTING)
         usual = SLOW_INTERVAL * THRESHOLD
+        shortest, longest = min(self.changes, default=0.0), max(self.changes, default=OFTEN)
         print(
             f"counters grew by at least {least:g} probes; slow changed {len(self.changes)} times, "
-            f"after {min(self.changes, default=0):.2f} to {max(self.changes, default=0):.2f} s "
-            f"({usual:g} s of probes)"
+            f"after {shortest:.2f} to {longest:.2f} s ({usual:g} s of probes)"
         )
-        longest = max(self.changes, default=OFTEN)
-        return [
-            Bar(name="histories lost", value=len(self.lost), limit=0, is_most=True),
-            Bar(name="slowest change / its probes", value=longest / usual, limit=TALLY_BAR, is_most=True),
-        ]
+        return Bar(name="slowest change / its probes", value=longest / usual, limit=TALLY_BAR, is_most=True)
 
     async def _look(self, connection: Connection) -> None:
         for path in NODES:
