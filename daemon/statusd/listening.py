@@ -144,10 +144,13 @@ class Doors:
             StartError: when an address cannot be listened on, or its certificate cannot be used; then none is opened.
         """
         before, http = self.place, _with_inherited(http, self.inherited)
-        if before is not None and before.certificates is not None and _tls_of(before.http) == _tls_of(http):
-            certificates: Certificates | None = before.certificates  # it loads its files anew by itself
-        else:
-            certificates = load_certificates(http)
+        certificates = before.certificates if before is not None else None
+        if (
+            before is None
+            or _tls_of(before.http) != _tls_of(http)
+            or not (certificates and certificates.is_newest)
+        ):
+            certificates = load_certificates(http)  # it would load changed files by itself, but later
         listeners = reopen(
             before.listeners if before is not None else (),
             http.bind,

@@ -5,7 +5,6 @@ import os
 import sys
 import types
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 
 import attrs
 import pytest
@@ -174,7 +173,7 @@ async def test_a_pipe_in_the_files_place_fails_its_own_reload_and_none_after_it(
 
 async def test_a_fault_with_a_path_that_is_no_utf8_is_told(tmp_path):
     taken = os.fsdecode(bytes(tmp_path) + b"/\xff")
-    Path(taken).write_text("")
+    (tmp_path / taken).write_text("")
     async with reloading(tmp_path, ANYWHERE, bind=None) as daemon:
         daemon.bind = [f"unix:{taken}"]
         outcome = await daemon.reload(ANYWHERE)

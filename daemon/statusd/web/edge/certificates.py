@@ -106,6 +106,11 @@ class Certificates:
         """What a handshake that begins now begins with; connections that are open keep what they began with."""
         return self._pair.context
 
+    @property
+    def is_newest(self) -> bool:
+        """Whether the files are still those that were loaded."""
+        return _files(self.certificate, self.key) == self._pair.files
+
     def report(self) -> Report:
         """Return how the certificate is doing."""
         about, now = self._pair.about, self.now()
