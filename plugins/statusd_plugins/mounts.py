@@ -38,7 +38,8 @@ class Mount:
 
 def parse_mounts(table: bytes) -> tuple[Mount, ...]:
     """Return the mounts of `table`, in its order; lines of a shape that the manual does not know are left out."""
-    return tuple(mount for line in table.splitlines() if (mount := _parsed(line)) is not None)
+    # Not splitlines(): the kernel escapes a line feed in a name, and no carriage return.
+    return tuple(mount for line in table.split(b"\n") if (mount := _parsed(line)) is not None)
 
 
 def _parsed(line: bytes) -> Mount | None:

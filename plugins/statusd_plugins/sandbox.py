@@ -69,10 +69,22 @@ class Sandbox:
     Attributes:
         mounts: all of them.
         homes: where the home directories are, links followed.
+        is_service: whether systemd made this view for a service.
     """
 
     mounts: tuple[Mount, ...] = ()
     homes: tuple[str, ...] = HOMES
+    is_service: bool = attrs.field(init=False)
+
+    @is_service.default
+    def _is_service(self) -> bool:
+        return any(  # looked for once: some hosts have thousands of mounts
+            mount.point == "/run/systemd/incoming"
+            or any(
+                known.search(mount.root) is not None for known in (_INACCESSIBLE, _PRIVATE_TMP, _PROPAGATED)
+            )
+            for mount in self.mounts
+        )
 
     @classmethod
     def current(cls) -> Sandbox:
@@ -82,17 +94,6 @@ class Sandbox:
         except OSError:
             return cls()
         return cls(mounts=parse_mounts(table), homes=(*HOMES, *map(os.path.realpath, HOMES)))
-
-    @property
-    def is_service(self) -> bool:
-        """Whether systemd made this view for a service."""
-        return any(
-            mount.point == "/run/systemd/incoming"
-            or any(
-                known.search(mount.root) is not None for known in (_INACCESSIBLE, _PRIVATE_TMP, _PROPAGATED)
-            )
-            for mount in self.mounts
-        )
 
     def hides(self, path: str) -> Hiding | None:
         """Return what hides the absolute `path`, or what a link there leads to; None where nothing does.

@@ -462,3 +462,8 @@ def test_the_dead_and_the_living_with_and_without_descriptors_of_processes(monke
     child.wait()
     assert not local_processes.is_alive(child.pid)
     assert local_processes.is_alive(os.getpid())
+
+
+def test_a_carriage_return_in_a_name_ends_no_line():
+    table = b"36 25 0:31 / /home/u/a\rb rw shared:1 - fuse.x x rw\n37 25 0:32 / /mnt rw - tmpfs tmpfs rw\n"
+    assert [mount.point for mount in parse_mounts(table)] == ["/home/u/a\rb", "/mnt"]
