@@ -17,8 +17,8 @@ fails and recovers, which it says after 25 probes in a row only, so that a reloa
 Takeoff and a Redis that push and relay. Their history must go on: the time since `stable` is as it is, the metrics of all
 of them, the time `slow` takes; and their upstreams must see no new connection.
 
-Memory, threads, descriptors and tasks are read with the same plain configuration, after a tenth of the reloads and at the
-end. With --steps every step of the daemon's event loop that takes over 20 ms is shown with where it was; its times are
+Memory, threads, descriptors and tasks are read with the same plain configuration: after a tenth as many reloads, or as many
+more as it takes until the daemon keeps as many past revisions as it ever does, and at the end. With --steps every step of the daemon's event loop that takes over 20 ms is shown with where it was; its times are
 then a little longer.
 
 Exit code 1 when a bar is missed.
@@ -40,7 +40,7 @@ from typing import Any, Final
 
 import trio
 
-from asking import Clients, LostError, asking, in_ms, until
+from asking import Clients, LostError, asking, fetched, in_ms, until
 from configurations import Surroundings, bad, good, plain
 from histories import Histories, Switched
 from processes import HOST, Bar, console_script, cores, free_port, listens, resident, running, verdict
@@ -53,6 +53,8 @@ from statusd.testing.redis_server import RedisServer
 GROWTH_BAR: Final = 1.10
 QUIET: Final = 15.0
 """Seconds without a reload that are measured."""
+REVISIONS: Final = 1200
+"""Revisions after which the daemon keeps as many of them as it ever does, for `/events`."""
 GAPS: Final = (0.0, 0.2)
 """Seconds from one reload to the next."""
 BAD: Final = 0.4
@@ -163,11 +165,19 @@ async def _stages(soak: Reloading, upstreams: dict[str, Upstream], options: argp
 
 async def _warm(soak: Reloading, clients: Clients, reloads: int) -> Weight:
     """Reload until what is allocated once is allocated, then measure without reloads; return what the daemon takes."""
-    await _reloads(soak, max(5, reloads // 10))
+    first = await _revision(soak)
+    await _reloads(soak, reloads // 10)
+    while await _revision(soak) - first < REVISIONS:
+        await _reloads(soak, 10)
     weight = await _weighed(soak, clients)
     clients.stage = "quiet"
     await trio.sleep(QUIET)  # what is measured
     return weight
+
+
+async def _revision(soak: Reloading) -> int:
+    revision: int = (await fetched(soak.around.port, "/state"))["revision"]
+    return revision
 
 
 async def _reloads(soak: Reloading, count: int) -> None:
