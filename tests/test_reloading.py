@@ -86,6 +86,15 @@ def test_it_returns_what_the_daemon_says_of_this_reload(tmp_path, daemon):
     assert done.as_json()["generation"] == 2
 
 
+def test_what_is_missing_around_the_configuration_stands_below_what_changed(tmp_path, daemon):
+    daemon({"generation": 2, "messages": ["started: x", "f.toml: sources.x: The plugin is missing."]})
+    done = reload({}, directory=str(tmp_path))
+    assert done.exit_code == 0
+    assert done.as_text().splitlines() == [
+        "reloaded: generation 2; started: x", "f.toml: sources.x: The plugin is missing.",
+    ]  # fmt: skip
+
+
 def test_mistakes_are_told_with_the_exit_code_of_a_configuration(tmp_path, daemon):
     daemon({"ok": False, "code": 78, "messages": ["f.toml: a: unknown key", "f.toml: b: unknown key"]})
     done = reload({}, directory=str(tmp_path))

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 import trio
 
+from statusd.config.mistakes import Mistake
 from statusd.events import CONFIG_FAULT, event
 from statusd.model.drains import Drain
 from statusd.model.kept import fingerprint
@@ -244,3 +245,20 @@ def about(plan: Plan, generation: int) -> Statement:
         log.error("%s", fault, extra=event(CONFIG_FAULT, path=CONFIG, reason="config_fault"))
     report = Report.degraded("config_fault", faults[0], facts=facts) if faults else Report.ok(facts=facts)
     return Statement(path=CONFIG, report=report)
+
+
+def faults_of(plan: Plan, parts: Parts) -> list[Mistake]:
+    """Return what is not as the configuration says, and does not keep the daemon from running.
+
+    Args:
+        plan: the configuration.
+        parts: what was built from it.
+    """
+    found = [Mistake(path, message) for path, message in plan.configuration.faults]
+    known = {fault.path for fault in found}
+    for built in parts.sources:
+        path = f"sources.{built.config.name}"
+        is_new = not any(one == path or one.startswith(f"{path}.") for one in known)
+        if built.prober is None and built.first[0].reason != "not_configured" and is_new:
+            found.append(Mistake(path, built.first[0].message))
+    return found

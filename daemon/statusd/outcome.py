@@ -36,7 +36,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         ok: whether the daemon runs with it.
         generation: how many configurations the daemon has run with, with the present one.
         code: exit code of a command that wanted the reload: 0, 1 a fault, 78 a mistake in the configuration.
-        messages: what is wrong with the configuration, or what changed.
+        messages: what is wrong with the configuration; or what changed, then what around it is not as it says.
     """
 
     pid: Pid

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from statusd.app import Running
-from statusd.building import CONFIG, about
+from statusd.building import CONFIG, about, faults_of
 from statusd.config.mistakes import ConfigError
 from statusd.errors import StartError
 from statusd.events import CONFIG_MISTAKE, RELOAD_FAILED, RELOADED, event
@@ -129,10 +129,13 @@ class Reloader:
             # A path that the command line gave need not be UTF-8.
             messages, code = [str(error).encode(errors="backslashreplace").decode()], 1
         else:
-            messages = [_in_words(turned)]
+            plan = running.daemon.plan
+            origin = plan.configuration.origin
+            faults = [f"{origin}: {fault}" for fault in faults_of(plan, running.daemon.parts)]
+            messages = [_in_words(turned), *faults]
             log.info(
                 "reloaded %s: %s",
-                running.daemon.plan.configuration.origin,
+                origin,
                 messages[0],
                 extra=event(RELOADED, generation=str(running.daemon.generation)),
             )

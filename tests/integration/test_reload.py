@@ -181,6 +181,20 @@ async def test_a_file_with_mistakes_changes_nothing_and_says_so_everywhere(tmp_p
         assert (config["status"], config["facts"]["generation"]) == ("ok", 2)
 
 
+async def test_what_is_missing_around_a_new_configuration_is_told_to_whoever_reloads(tmp_path):
+    async with Upstream() as upstream, reloading(tmp_path, http("it", upstream)) as daemon:
+        faulty = '[sources.far]\nplugin = "faraway"\n[sources.om]\nplugin = "omnirt"\napi_key = { credential = "absent" }\n'
+        outcome = await daemon.reload(http("it", upstream) + faulty)
+        assert (outcome.ok, outcome.code, outcome.generation) == (True, 0, 2)
+        changes, *faults = outcome.messages
+        assert changes == "started: far, om; 1 source goes on"
+        assert {fault.removeprefix(f"{daemon.path}: ").partition(":")[0] for fault in faults} == {
+            "sources.far",
+            "sources.om.api_key",
+        }
+        assert (await daemon.reload(http("it", upstream))).messages == ("stopped: far, om; 1 source goes on",)
+
+
 async def test_an_address_that_is_taken_fails_the_reload_and_the_old_ones_go_on(tmp_path):
     async with Upstream() as stranger:
         binds = '[http]\nbind = ["127.0.0.1:0"{}]\n'

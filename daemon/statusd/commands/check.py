@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 import trio
 
-from statusd.building import build
+from statusd.building import build, faults_of
 from statusd.config.load import read
 from statusd.config.mistakes import ConfigError, Mistake
 from statusd.errors import ProbeError, StartError
@@ -95,7 +95,7 @@ def check(config: str | None, environ: Mapping[str, str], redactor: Redactor | N
 async def _examine(planned: Plan, findings: Findings) -> None:
     daemon = build(planned)
     configuration = planned.configuration
-    findings.faults += [Mistake(path, message) for path, message in configuration.faults]
+    findings.faults += faults_of(planned, daemon.parts)
     known = {path for path, _ in configuration.faults}
     try:
         certificates = load_certificates(configuration.http)
@@ -105,11 +105,6 @@ async def _examine(planned: Plan, findings: Findings) -> None:
         if error.path not in known:  # a credential may be there for the unit alone
             findings.faults.append(Mistake(error.path, error.message))
             findings.starts = False
-    for built in daemon.parts.sources:
-        path = f"sources.{built.config.name}"
-        is_new = not any(one == path or one.startswith(f"{path}.") for one in known)
-        if built.prober is None and built.first[0].reason != "not_configured" and is_new:
-            findings.faults.append(Mistake(path, built.first[0].message))
     sources = {
         f"sources.{built.config.name}": built.prober.source
         for built in daemon.parts.sources

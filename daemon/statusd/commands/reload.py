@@ -61,7 +61,8 @@ class Reloaded:
         outcome = self.outcome
         messages = [escape(message) for message in outcome.messages]
         if outcome.ok:
-            return f"reloaded: generation {outcome.generation}; {'; '.join(messages)}"
+            told = f"reloaded: generation {outcome.generation}; {messages[0] if messages else 'as it was'}"
+            return "\n".join([told, *messages[1:]])
         return "\n".join([*messages, f"not reloaded: generation {outcome.generation} goes on"])
 
 
