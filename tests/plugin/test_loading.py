@@ -6,9 +6,10 @@ from importlib.metadata import EntryPoint
 import attrs
 import pytest
 
-from statusd import Report, Sink, Source, View, hookimpl
+from statusd import Report, Sink, Source, Status, View, hookimpl
 from statusd.errors import PluginError, StartError
 from statusd.plugin.loading import load_plugins
+from statusd.runtime.plugin_nodes import PluginNodes
 
 
 @attrs.frozen(kw_only=True)
@@ -238,6 +239,20 @@ def test_a_package_that_was_installed_since_is_found(tmp_path, monkeypatch):
     (tmp_path / "later_module.py").write_text("")
     later = load_plugins(["later"]).plugins["later"]
     assert (later.version, later.error) == ("1", None)
+
+
+def test_a_plugin_that_was_upgraded_is_told_as_the_version_that_runs(install, caplog):
+    point = install("slots", {"statusd_register_sources": registers(Fine)})
+    assert load_plugins(["slots"], points=[point]).plugins["slots"].waiting_version == ""
+    vars(point)["dist"] = Distribution("stranger", "2.0")
+    catalogue = load_plugins(["slots"], points=[point])
+    assert (catalogue.plugins["slots"].version, catalogue.plugins["slots"].waiting_version) == ("1.0", "2.0")
+    assert "version 2.0 is installed, and 1.0 goes on until statusd is restarted" in caplog.text
+    [report] = [one.report for one in PluginNodes(catalogue).statements() if one.path == "plugins/slots"]
+    assert (report.status, report.facts["version"]) == (Status.OK, "1.0")
+    assert report.message == "Version 2.0 is installed, and 1.0 goes on until statusd is restarted."
+    vars(point)["dist"] = Distribution("stranger", "")  # its metadata are just being replaced
+    assert load_plugins(["slots"], points=[point]).plugins["slots"].waiting_version == ""
 
 
 def test_an_interrupt_that_comes_to_no_main_thread_is_the_plugins(install):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib.metadata import EntryPoint, distributions, entry_points
+from types import ModuleType
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import attrs
 import pluggy
@@ -20,6 +23,9 @@ from statusd.plugin.registry import Catalogue, InstalledPlugin, Registry, catalo
 GROUP: Final = "statusd"
 DISTRIBUTION: Final = "statusd"
 log = logging.getLogger(__name__)
+
+_versions: Final[WeakKeyDictionary[ModuleType, str]] = WeakKeyDictionary()
+"""Which version each module was loaded from. As global as ``sys.modules``, for whose sake a module is loaded only once."""
 
 
 @attrs.frozen
@@ -117,6 +123,7 @@ def _loaded(manager: pluggy.PluginManager, point: EntryPoint, plugin: InstalledP
     registry = Registry(point.name)
     try:
         module = point.load()
+        plugin = _as_loaded(plugin, point)
         manager.register(module, name=point.name)
         _register(manager, module, registry)
     except PluginError as error:
@@ -135,6 +142,25 @@ def _loaded(manager: pluggy.PluginManager, point: EntryPoint, plugin: InstalledP
         )
         return attrs.evolve(plugin, error=failure)
     return attrs.evolve(plugin, registry=registry)
+
+
+def _as_loaded(plugin: InstalledPlugin, point: EntryPoint) -> InstalledPlugin:
+    """Return `plugin` with the version that its module is of: an upgrade changes nothing about what runs."""
+    module = sys.modules.get(point.module)
+    if (
+        not isinstance(module, ModuleType) or not plugin.version
+    ):  # without one, its metadata are just being replaced
+        return plugin
+    version = _versions.setdefault(module, plugin.version)
+    if version == plugin.version:
+        return plugin
+    log.warning(
+        "plugin %s: version %s is installed, and %s goes on until statusd is restarted",
+        plugin.name,
+        plugin.version,
+        version,
+    )
+    return attrs.evolve(plugin, version=version, waiting_version=plugin.version)
 
 
 def _register(manager: pluggy.PluginManager, module: object, registry: Registry) -> None:

@@ -70,7 +70,9 @@ class InstalledPlugin:
     Attributes:
         name: the entry point's name, which is what ``plugin = "..."`` says.
         distribution: the distribution that brings it.
-        version: that distribution's version.
+        version: the version of that distribution whose code is loaded, or would be.
+        waiting_version: the version that has taken its place on the disk since it was loaded, where one has; only a new
+            process loads that.
         is_builtin: whether it comes with statusd itself.
         is_enabled: whether it is to be loaded under this configuration.
         registry: what it registered, or None when it is not loaded.
@@ -82,6 +84,7 @@ class InstalledPlugin:
     version: str
     is_builtin: bool
     is_enabled: bool
+    waiting_version: str = ""
     registry: Registry | None = None
     error: PluginError | None = None
 

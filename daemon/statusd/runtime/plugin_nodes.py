@@ -60,4 +60,10 @@ class PluginNodes:
             return Report.unknown(plugin.error.reason, plugin.error.message)
         if plugin.registry is None:
             return Report.off("plugin_disabled", "Installed and not enabled.")
-        return next(iter(self._failures[plugin.name].values()), Report.ok())
+        return next(iter(self._failures[plugin.name].values()), Report.ok(message=_waiting(plugin)))
+
+
+def _waiting(plugin: InstalledPlugin) -> str:
+    if not plugin.waiting_version:
+        return ""
+    return f"Version {plugin.waiting_version} is installed, and {plugin.version} goes on until statusd is restarted."
