@@ -142,7 +142,7 @@ class Reloader:
         if code:
             remark = await self._failed(running, messages)
         await self._note(running, began=began, code=code, messages=messages)
-        await self.teller.ready(self.stop, remark)
+        await self.teller.reloaded(self.stop, remark)
 
     async def _planned(self) -> Plan:
         try:
@@ -202,7 +202,8 @@ class Reloader:
             await trio.to_thread.run_sync(write, self.file, outcome)
         except OSError as error:
             log.warning(
-                "%s cannot be written (%s): `statusd reload` cannot tell what becomes of a reload",
+                "%s cannot be written (%s): `statusd reload` cannot tell what becomes of a reload; "
+                "see to it that this user can write in that directory",
                 self.file,
                 error.strerror,
             )

@@ -54,7 +54,8 @@ class ControlServer:
             opened = open_socket(self.path)
         except OSError as error:
             log.warning(
-                "the control socket %s cannot be opened (%s): `statusd drain` and the like do not work",
+                "the control socket %s cannot be opened (%s): `statusd drain` and the like do not work; "
+                "see to it that this user can write in that directory, and restart statusd",
                 self.path,
                 error.strerror or error,
             )
