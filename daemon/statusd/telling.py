@@ -43,22 +43,33 @@ class StatusTeller:
             if self._is_ready:
                 self.notifier.status(self.line)
 
-    async def ready(self, stop: trio.Event, remark: str = "") -> None:
+    async def ready(self, stop: trio.Event) -> None:
         """Say READY, again for a while where systemd's queue is full: without it the start, or a reload, would time out.
 
         Args:
             stop: the daemon stops, which cannot be taken back.
-            remark: what to add to the status line from now on.
         """
-        self._is_ready, self._remark = True, remark
+        self._is_ready = True
         for _ in range(TRIES):
             if stop.is_set() or self.notifier.ready(self.line):
                 return
             await trio.sleep(PAUSE)
 
     def reloading(self) -> None:
-        """Say that a reload begins; `ready` must follow."""
-        self.notifier.reloading()
+        """Say that a reload begins; `reloaded` must follow. Before it is ready, the daemon is said to start, and no more."""
+        if self._is_ready:
+            self.notifier.reloading()
+
+    async def reloaded(self, stop: trio.Event, remark: str) -> None:
+        """Say that a reload has ended, as `ready` does.
+
+        Args:
+            stop: as for `ready`.
+            remark: what to add to the status line from now on.
+        """
+        self._remark = remark
+        if self._is_ready:
+            await self.ready(stop)
 
 
 def status_line(snapshot: Snapshot) -> str:
