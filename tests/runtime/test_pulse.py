@@ -116,3 +116,19 @@ async def test_the_worst_of_the_minute_is_shown_not_the_newest(hub, beat, nurser
         autojump_clock.jump(seconds)
         await trio.sleep(2.0)
     assert 2.9 < beat.lag < 4.0
+
+
+async def test_a_hub_with_more_to_do_than_it_can_is_alive(hub, beat, nursery, autojump_clock):
+    hub.listen(lambda _change: autojump_clock.jump(0.5))  # merging takes so long
+    poor = Statement(path="daemon/loop", report=Report.degraded("slow", "Slow."))
+    silences = []
+    async with hub.inbox() as inbox:
+        for number in range(INBOX - 1):  # the first barrier is in there already
+            await inbox.send((poor, FINE)[number % 2])
+        began = trio.current_time()
+        await nursery.start(hub.run)
+        for number in range(2 * INBOX):
+            await inbox.send((poor, FINE)[number % 2])
+            silences.append(beat.silence)
+    assert trio.current_time() - began > 10 * PATIENCE
+    assert max(silences) < PATIENCE

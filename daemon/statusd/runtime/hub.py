@@ -177,6 +177,8 @@ class Hub:
         settled = settle(None, root, revision=revision, now=now, known=known)
         self.snapshot = Snapshot(root=settled.root, revision=revision, version=1, at=now)
         """The newest snapshot; replaced, never changed."""
+        self.merged_at = -math.inf
+        """When it was last done with a message, in seconds on trio's clock."""
 
     def inbox(self) -> Inbox:
         """Return a sending end of the hub's own, one for each sender to close."""
@@ -229,6 +231,8 @@ class Hub:
                     self._publish(self._assembly.tree(self._statements))
                 case trio.Event():
                     message.set()
+            if message is not None:
+                self.merged_at = trio.current_time()
 
     def _read(self, observation: Observation) -> Reading:
         """Return what was observed, and begin its lifetime."""

@@ -39,8 +39,12 @@ class Pulse:
 
     @property
     def silence(self) -> float:
-        """Seconds since the hub last let a barrier through; since the pulse was made, before the first."""
-        return trio.current_time() - self._progress
+        """Seconds since the hub last let a barrier through, or was done with what stands before it in the queue.
+
+        So a hub that has more to do than it can counts as alive: a restart would not make it less. Before the first
+        barrier it is the seconds since the pulse was made.
+        """
+        return trio.current_time() - max(self._progress, self.hub.merged_at)
 
     @property
     def is_alive(self) -> bool:
