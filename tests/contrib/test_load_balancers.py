@@ -334,13 +334,23 @@ def test_every_probe_of_the_pod_is_a_plain_get_of_a_port_that_is_there(pod):
 
 def test_services_and_volumes_of_the_pod_exist(pod):
     [config] = documents("configmap.yaml")
-    assert [one["configMap"]["name"] for one in pod["spec"]["volumes"]] == [config["metadata"]["name"]]
+    volumes = {one["name"]: one for one in pod["spec"]["volumes"]}
+    assert [one["configMap"]["name"] for one in volumes.values() if "configMap" in one] == [
+        config["metadata"]["name"]
+    ]
     assert {mount["name"] for one in pod["spec"]["containers"] for mount in one.get("volumeMounts", ())} == {
         one["name"] for one in pod["spec"]["volumes"]
     }
     statusd = pod["spec"]["containers"][0]
-    [mount] = statusd["volumeMounts"]
-    assert statusd["args"] == ["run", "--config", "{}/{}".format(mount["mountPath"], *config["data"])]
+    mounts = {mount["name"]: mount["mountPath"] for mount in statusd["volumeMounts"]}
+    [at] = [path for name, path in mounts.items() if "configMap" in volumes[name]]
+    assert statusd["args"][:3] == ["run", "--config", "{}/{}".format(at, *config["data"])]
+    # The root file system is read-only, so whatever statusd is to write to is a volume.
+    written = {
+        one["value"] for one in statusd["env"] if one["name"] in {"STATE_DIRECTORY", "RUNTIME_DIRECTORY"}
+    }
+    assert written == {path for name, path in mounts.items() if "emptyDir" in volumes[name]}
+    assert len(written) == 2
     names = {port["name"] for one in pod["spec"]["containers"] for port in one["ports"]}
     for service in documents("service.yaml"):
         assert (service["apiVersion"], service["kind"]) == ("v1", "Service")
@@ -348,7 +358,7 @@ def test_services_and_volumes_of_the_pod_exist(pod):
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
 
 
-async def test_the_probes_of_the_pod_are_answered_by_its_configuration(pod):
+async def test_the_probes_of_the_pod_are_answered_by_its_configuration(pod, tmp_path):
     [config] = documents("configmap.yaml")
     [text] = config["data"].values()
     statusd, opentalking = pod["spec"]["containers"]
@@ -356,6 +366,7 @@ async def test_the_probes_of_the_pod_are_answered_by_its_configuration(pod):
     async with OmniRT() as omnirt:
         # Where the pod expects OmniRT is nobody in a test; a Redis that is not there is what a first start has, too.
         environ |= {"OMNIRT_ENDPOINT": omnirt.url, "OPENTALKING_REDIS_URL": "redis://127.0.0.1:1/0"}
+        environ |= {"STATE_DIRECTORY": str(tmp_path), "RUNTIME_DIRECTORY": str(tmp_path)}
         async with running(text, environ) as client:
 
             async def code(container, kind):
