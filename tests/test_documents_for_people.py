@@ -30,6 +30,39 @@ def test_every_relative_link_leads_to_a_file(text):
     assert missing == []
 
 
+def anchors(text):
+    """Return what the headings of a text can be linked by, as GitHub names them."""
+    prose = re.sub(r"```.*?```", "", text.read_text(), flags=re.DOTALL)
+    found = []
+    for heading in re.findall(r"^#+ (.*)$", prose, re.MULTILINE):
+        shown = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading).lower()
+        name = re.sub(r"[^\w\- ]", "", shown).replace(" ", "-")
+        found.append(f"{name}-{found.count(name)}" if name in found else name)
+    return found
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_every_link_to_a_heading_leads_to_one(text):
+    links = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", text.read_text())
+    missing = [
+        f"{target}#{anchor}"
+        for target, anchor in links
+        if "://" not in target and anchor not in anchors((text.parent / target).resolve() if target else text)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", ["operations.md", "plugins.md"])
+def test_the_long_texts_begin_with_links_to_all_of_their_parts(name):
+    text = PROJECT / "docs" / name
+    contents = text.read_text().split("\n## ")[0]
+    parts = re.findall(r"^## .*$", text.read_text(), re.MULTILINE)
+    linked = re.findall(r"\]\(#([^)]+)\)", contents)
+    assert len(parts) > 5
+    headings = [re.sub(r"[^\w\- ]", "", part[3:].lower()).replace(" ", "-") for part in parts]
+    assert [heading for heading in headings if heading not in linked] == []
+
+
 @pytest.mark.parametrize("name", ["scripts/demo", "scripts/test", ".ci/run"])
 def test_the_commands_to_type_can_be_run(name):
     assert os.access(PROJECT / name, os.X_OK)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.debian import example_wheel, later
+from tests.packaging.debian import PROJECT, example_wheel, later
 from tests.systemd.machine import TARGET, boot, cgroup2, halt, missing, remove_cgroups
 
 pytestmark = [pytest.mark.debian, pytest.mark.systemd, pytest.mark.timeout(400)]
@@ -104,6 +104,16 @@ def test_the_service_runs_from_the_installation_on(installed):
     assert installed.run("dpkg", "--verify", "statusd") == ""
     assert re.match(r"statusd \d", installed.run("statusd", "--version"))
     assert installed.run("stat", "-c", "%a %U", PLUGINS) == "755 root\n"
+
+
+def test_the_socket_is_put_into_use_by_the_commands_of_the_guide(installed):
+    guide = (PROJECT / "docs/operations.md").read_text()
+    [commands] = re.findall(r"```sh\n([^`]*systemctl enable statusd\.socket[^`]*)```", guide)
+    for command in commands.strip().splitlines():
+        installed.run(*command.removeprefix("sudo ").split())
+    assert installed.show("ActiveState", unit="statusd.socket") == ("active",)
+    assert installed.show("ActiveState") == ("active",), installed.journal()
+    assert installed.get("/health") == {"status": "ok"}
 
 
 def test_an_upgrade_keeps_configuration_and_plugins_and_restarts_the_service(installed):
