@@ -58,6 +58,13 @@ async def until(condition):
         await trio.lowlevel.checkpoint()
 
 
+async def jumping(clock, condition):
+    """Return once `condition` holds, while time goes by: a look that a thread holds up is then not waited for."""
+    while not condition():
+        clock.jump(LOOK)
+        await trio.testing.wait_all_tasks_blocked()
+
+
 async def rigged(folder, nursery, clock=None):
     clock = clock or TrioClock()
     file = DrainFile.under_systemd({"STATE_DIRECTORY": str(folder)})
@@ -265,6 +272,31 @@ async def test_a_disk_that_is_full_drains_all_the_same_and_says_that_it_does_not
     assert "No space left" in outcome.not_kept
     assert rig.node("sources/a").reason == "drained"
     assert kinds(caplog) == [STATE_NOT_KEPT, DRAINED]
+
+
+async def test_what_a_full_disk_did_not_take_is_written_once_there_is_room(
+    rig, tmp_path, caplog, monkeypatch, mock_clock
+):
+    caplog.set_level("INFO")
+    await rig.drains.drain("sources/a", "x")
+    tries = []
+
+    def full(*_):
+        tries.append(1)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(drain_file, "write_atomically", full)
+        await rig.drains.undrain("sources/a")
+        await rig.drains.drain("sources/b", "y")
+        await jumping(mock_clock, lambda: len(tries) >= 6)
+        assert stored(tmp_path) == {"sources/a": "x"}
+    await jumping(mock_clock, lambda: "is kept in" in caplog.text)
+    assert stored(tmp_path) == {"sources/b": "y"}
+    assert kinds(caplog).count(STATE_NOT_KEPT) == 2
+    mock_clock.jump(10 * LOOK)
+    await trio.testing.wait_all_tasks_blocked()
+    assert caplog.text.count("is kept in") == 1
 
 
 async def test_without_a_state_directory_it_lasts_until_the_process_ends(nursery):

@@ -18,7 +18,8 @@ from statusd.runtime.drain_file import DrainFile
 from statusd.runtime.drainable import MOST_DRAINS, DrainError, place_of, shown, spellings
 
 LOOK: Final = 30.0
-"""Seconds after which the wall clock is looked at again in any case: it may have been set, and nobody tells."""
+"""Seconds after which the wall clock is looked at again in any case: it may have been set, and nobody tells; and after
+which a list that could not be written is written again."""
 MERGED: Final = 1.0
 """Seconds for the hub to take a list; it takes none any more when the daemon stops."""
 
@@ -74,6 +75,7 @@ class Drains:
         self._apply = apply
         self._turn = trio.Lock()
         self._changed = trio.Event()
+        self._is_kept = True
 
     @property
     def current(self) -> tuple[Drain, ...]:
@@ -136,15 +138,16 @@ class Drains:
         return outcome
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """End drains when their time has come, for ever."""
+        """End drains when their time has come, and keep what could not be kept, for ever."""
         task_status.started()
         while True:
             await self._expire()
+            await self._keep()
             ends = [drain.until for drain in self._drains.values() if drain.until is not None]
-            if not ends:
+            if not ends and self._is_kept:
                 await self._changed.wait()
                 continue
-            with trio.move_on_after(min(LOOK, max(0.0, min(ends) - self._clock.now()))):
+            with trio.move_on_after(min(LOOK, max(0.0, min(ends, default=math.inf) - self._clock.now()))):
                 await self._changed.wait()
 
     async def _expire(self) -> None:
@@ -160,13 +163,27 @@ class Drains:
         for drain in over:
             self._log_end(drain, "its time is over")
 
+    async def _keep(self) -> None:
+        """Write the list where that could not be done: else an older one would come back with the next start."""
+        async with self._turn:
+            if self._is_kept:
+                return
+            try:
+                await self._file.write(tuple(self._drains.values()))
+            except OSError:
+                return  # this was said when it began
+            self._is_kept = True
+        log.info("What is drained is kept in %s again.", self._file.path)
+
     async def _change(self, drains: dict[str, Drain], drain: Drain, replaced: Drain | None = None) -> Outcome:
         """Keep another list, and have the tree show it."""
         before, not_kept = self._snapshot(), ""
         # From here on it is carried through, also where who asked has gone: else the file and the tree could differ.
         with trio.CancelScope(shield=True):
             try:
+                self._is_kept = False
                 await self._file.write(tuple(drains.values()))
+                self._is_kept = True
             except OSError as error:
                 not_kept = f"{self._file.path} cannot be written ({error.strerror})"
                 log.warning(
