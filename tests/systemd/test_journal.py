@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import warnings
 
 import pytest
 from hypothesis import given
@@ -31,9 +32,9 @@ def keep(text):
 def _logging_as_before():
     root = logging.getLogger()
     handlers, level, noise = root.handlers[:], root.level, logging.raiseExceptions
-    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning
     yield
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning = hooks
     root.handlers[:], logging.raiseExceptions = handlers, noise
     root.setLevel(level)
 
@@ -289,6 +290,20 @@ def test_what_nobody_caught_is_logged_and_masked(journal):
     ]
     for place in ("thread", "finalizer", "main"):
         assert any(f"*** in a {place}" in line or f"*** in {place}" in line for line in text)
+
+
+def test_warnings_are_logged_and_masked_unless_somebody_wants_them_elsewhere(journal):
+    elsewhere, shown = io.StringIO(), []
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda *given: shown.append(given)
+        log_uncaught_exceptions()
+        warnings.simplefilter("always")
+        warnings.warn("hunter2 is\nno good", RuntimeWarning, stacklevel=1)
+        warnings.showwarning("for somebody", UserWarning, "x.py", 1, elsewhere)
+    [line] = lines(journal)
+    assert line.startswith("<4>")
+    assert line.endswith(r": RuntimeWarning: *** is\nno good")
+    assert shown == [("for somebody", UserWarning, "x.py", 1, elsewhere, None)]
 
 
 @given(st.text(st.characters()))
