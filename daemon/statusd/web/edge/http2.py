@@ -127,10 +127,13 @@ class Http2:
         if not self._is_finishing and not self._outlet.is_over:
             self._is_finishing = True
             self._begin()
-            self._outlet.go_away(NEWEST)
             self._nursery.start_soon(self._finish)
 
     async def _finish(self) -> None:
+        # What is ready goes first: clients of the library h2 take no answer any more once they have read a GOAWAY.
+        with trio.move_on_after(GLANCE):
+            await self._flight.emptied()
+        self._outlet.go_away(NEWEST)
         with trio.move_on_after(FIRST):
             await self._flight.asked.wait()
         await trio.sleep(GLANCE)

@@ -74,6 +74,11 @@ class Flight:
         while not all(stream.is_endless for stream in self._streams.values()):
             await self._changed.wait()
 
+    async def emptied(self) -> None:
+        """Return once nothing is in flight."""
+        while self._streams:
+            await self._changed.wait()
+
     def begin(self, number: int, block: Sequence[Field], *, is_whole: bool) -> None:
         """Serve a request.
 
