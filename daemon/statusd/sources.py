@@ -20,7 +20,7 @@ from statusd.runtime.supervisor import Supervisor
 from statusd.runtime.watching import Watcher
 
 FIRST_CHANCE: Final = 0.5
-"""Seconds for which everybody waits until sources have reported for the first time."""
+"""Seconds for which everybody waits until sources whose first probe has begun have reported."""
 END: Final = 1.0
 """Seconds in which a source that is not wanted any more must end; one that refuses to is left behind."""
 log = logging.getLogger(__name__)
@@ -148,6 +148,9 @@ def schedule_of(config: SourceConfig, position: int) -> Schedule:
 
 async def first_chance(started: Sequence[Probed]) -> None:
     """Return once each of `started` has reported, or has had the time for it; a hung one costs that time, once."""
-    with trio.move_on_after(FIRST_CHANCE):
+    now = trio.current_time()
+    # First probes are staggered: where there are very many, the last one begins almost a second after the first.
+    last = max((probed.supervisor.schedule.first_due(now) for probed in started), default=now)
+    with trio.move_on_at(last + FIRST_CHANCE):
         for probed in started:
             await probed.supervisor.has_reported.wait()
