@@ -228,18 +228,13 @@ def _drains(plan: Plan, builder: Builder, hub: Hub) -> Drains:
 
 
 def about(plan: Plan, generation: int) -> Statement:
-    """Return what to show about the configuration, with the faults that no source and no plugin shows.
+    """Return what to show about the configuration, with the faults that no source and no plugin shows; logs these.
 
     Args:
         plan: the configuration.
         generation: how many there have been, with this one.
     """
-    configuration = plan.configuration
-    facts: dict[str, Json] = {
-        "origin": configuration.origin,
-        "generation": generation,
-        "sources": len(configuration.sources),
-    }
+    configuration, facts = plan.configuration, facts_about(plan, generation)
     faults = [f"{path}: {message}" for path, message in configuration.faults if path.startswith(_OURS)]
     for fault in faults:
         log.error("%s", fault, extra=event(CONFIG_FAULT, path=CONFIG, reason="config_fault"))
@@ -262,3 +257,13 @@ def faults_of(plan: Plan, parts: Parts) -> list[Mistake]:
         if built.prober is None and built.first[0].reason != "not_configured" and is_new:
             found.append(Mistake(path, built.first[0].message))
     return found
+
+
+def facts_about(plan: Plan, generation: int) -> dict[str, Json]:
+    """Return the facts of the configuration's node; see `about`."""
+    configuration = plan.configuration
+    return {
+        "origin": configuration.origin,
+        "generation": generation,
+        "sources": len(configuration.sources),
+    }

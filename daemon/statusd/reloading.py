@@ -169,7 +169,7 @@ class Reloader:
         daemon = running.daemon
         for message in messages[:MOST]:
             log.error("%s", message, extra=event(CONFIG_MISTAKE))
-        more = f" and {len(messages) - 1} more" if len(messages) > 1 else ""
+        more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
         remark = f"the last reload failed: {messages[0]}{more}"
         log.error(
             "the reload failed, and generation %d goes on: %s%s",
@@ -178,7 +178,7 @@ class Reloader:
             more,
             extra=event(RELOAD_FAILED, generation=str(daemon.generation)),
         )
-        facts = about(daemon.plan, daemon.generation).report.facts
+        facts = facts_about(daemon.plan, daemon.generation)
         text = f"The new configuration cannot be used, and the old one goes on: {messages[0]}{more}"
         report = Report.degraded("reload_failed", text, facts=facts)
         await daemon.hub.send(Statement(path=CONFIG, report=report))

@@ -180,3 +180,12 @@ async def test_a_fault_with_a_path_that_is_no_utf8_is_told(tmp_path):
         assert (outcome.ok, outcome.code) == (False, 1)
         assert r"\udcff exists and is no socket" in outcome.messages[0]
         assert r"\udcff exists" in (await daemon.client.node("daemon/config"))["message"]
+
+
+async def test_a_failed_reload_does_not_tell_the_faults_of_the_old_configuration_again(tmp_path, caplog):
+    async with reloading(tmp_path, f'{ANYWHERE}token = {{ file = "{tmp_path}/missing" }}\n') as daemon:
+        assert not (await daemon.reload("x =")).ok
+        assert (await daemon.client.get("/healthz")).status == 200
+    kinds = [record.event.kind.name for record in caplog.records if getattr(record, "event", None)]
+    assert "reload_failed" in kinds
+    assert kinds.count("config_fault") == 1
