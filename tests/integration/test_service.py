@@ -337,7 +337,10 @@ def test_a_wrong_configuration_ends_it_with_78_and_each_mistake_on_a_line(start)
     assert any("intervall" in line and '"interval"' in line for line in lines)
     assert any("sources.b" in line for line in lines)
     assert all(line.startswith("<3>") and "Traceback" not in line for line in lines)
-    assert daemon.wait_for("ERRNO")["ERRNO"] == "22"
+    told = daemon.wait_for("ERRNO")
+    assert told["ERRNO"] == "22"
+    assert "statusd.toml: sources.b.timeout: -1 is out of range" in told["STATUS"]
+    assert told["STATUS"].endswith(" (and 1 more)")
 
 
 def test_there_is_one_line_a_transition_and_none_a_probe(start, upstream):

@@ -112,7 +112,8 @@ def _failed(error: BaseException, notifier: Notifier) -> int:
     if isinstance(error, ConfigError):
         for mistake in error.mistakes:
             log.error("%s: %s", error.origin, mistake, extra=event(CONFIG_MISTAKE))
-        notifier.errno(errno.EINVAL, f"{len(error.mistakes)} mistakes in {error.origin}")
+        more = f" (and {len(error.mistakes) - 1} more)" if len(error.mistakes) > 1 else ""
+        notifier.errno(errno.EINVAL, f"{error.origin}: {error.mistakes[0]}{more}")
         return os.EX_CONFIG  # the unit does not restart on it
     if isinstance(error, StartError):
         log.error("%s", error, extra=event(START_FAILED))
