@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from statusd.app import Running
-from statusd.building import CONFIG, about, faults_of
+from statusd.building import CONFIG, facts_about, faults_of
 from statusd.config.mistakes import ConfigError
 from statusd.errors import StartError
 from statusd.events import CONFIG_MISTAKE, RELOAD_FAILED, RELOADED, event
