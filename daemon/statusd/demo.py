@@ -28,6 +28,7 @@ from statusd.redaction import Redactor
 from statusd.runtime.sinks import as_line
 from statusd.signals import SIGNALS, stop_on_signal
 from statusd.systemd.logs import configure_logging
+from statusd.systemd.uncaught import log_uncaught_exceptions
 from statusd.testing.redis_binary import find_server
 
 ORIGIN: Final = "the demo's configuration"
@@ -57,7 +58,8 @@ def main(bind: str | None, environ: Mapping[str, str]) -> int:
         ConfigError: when `bind` is no address.
     """
     redactor = Redactor()
-    configure_logging(environ, redact=redactor)
+    configure_logging(environ, redact=redactor, in_background=True)
+    log_uncaught_exceptions()
     # The demo tells transitions itself, next to what caused them.
     logging.getLogger("statusd.transitions").setLevel(logging.CRITICAL)
     try:

@@ -1,5 +1,6 @@
 """The demo: the same daemon against embedded upstreams, its whole story seen through the documented endpoints."""
 
+import contextlib
 import json
 import os
 import re
@@ -350,11 +351,11 @@ class Demo:
 def start(temporary):
     started = []
 
-    def start(*arguments, **environ):
+    def start(*arguments, stderr=subprocess.PIPE, **environ):
         process = subprocess.Popen(
             [STATUSD, "demo", *arguments],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             process_group=0,
             env=os.environ | environ,
@@ -367,7 +368,8 @@ def start(temporary):
         process.kill()
         process.wait()
         process.stdout.close()
-        process.stderr.close()
+        if process.stderr is not None:
+            process.stderr.close()
 
 
 def members(group):
@@ -398,6 +400,22 @@ def test_the_command_runs_until_a_signal_and_leaves_nothing_behind(start, tempor
     assert output.endswith("The demo has ended, and leaves nothing behind.\n")
     assert "Traceback" not in errors
     assert members(demo.process.pid) == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_the_command_does_not_wait_for_a_log_that_nobody_reads(start, temporary):
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    demo = start("--bind", "127.0.0.1:0", stderr=writing)
+    os.close(writing)
+    demo.lines_until("Ctrl-C ends it")
+    demo.process.send_signal(signal.SIGTERM)
+    assert demo.process.wait(timeout=20) == 0
+    os.close(reading)
     assert list(temporary.iterdir()) == []
 
 
