@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from statusd.commands import reload
+
 PROJECT = Path(__file__).parents[2]
 SYSTEMD = PROJECT / "systemd"
 DROP_INS = sorted(path.name for path in (SYSTEMD / "drop-ins").glob("*.conf"))
@@ -111,3 +113,10 @@ def test_the_socket_gives_up_on_wrong_configurations_and_never_on_faults_that_ma
     [interval] = re.findall(r"^TriggerLimitIntervalSec=(\d+)s$", unit, re.MULTILINE)
     [burst] = re.findall(r"^TriggerLimitBurst=(\d+)$", unit, re.MULTILINE)
     assert int(burst) * int(restart) >= int(interval)
+
+
+def test_a_reload_that_nobody_answers_says_so_before_systemd_ends_it():
+    [seconds] = re.findall(
+        r"^TimeoutStartSec=(\d+)s$", (SYSTEMD / "statusd.service").read_text(), re.MULTILINE
+    )
+    assert int(seconds) - 3 > reload.TIMEOUT  # the interpreter has to start, too

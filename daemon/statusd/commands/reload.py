@@ -25,8 +25,8 @@ from statusd.outcome import (
 )
 from statusd.systemd.escaping import escape
 
-TIMEOUT: Final = 60.0
-"""Seconds that a reload may take."""
+TIMEOUT: Final = 25.0
+"""Seconds that a reload may take: less than the unit gives ``ExecReload=`` (TimeoutStartSec=30s), so that this says why."""
 PAUSE: Final = 0.02
 """Seconds between two looks at the outcome."""
 
@@ -155,8 +155,8 @@ def _outcome(path: Path, pid: int, began: float, timeout: float) -> Outcome:
         _expect_alive(pid)
         time.sleep(PAUSE)  # between two looks at a file: nothing tells of its change that works everywhere
     raise StartError(
-        f"the daemon did not say within {timeout:g} s what became of the reload; see its log, "
-        "and whether it has a $RUNTIME_DIRECTORY"
+        f"the daemon did not say within {timeout:g} s in {path} what became of the reload; see its log, "
+        "and whether it has a $RUNTIME_DIRECTORY that it can write to"
     )
 
 
