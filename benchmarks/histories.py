@@ -12,6 +12,7 @@ import trio
 from asking import Connection, LostError, fetched
 from configurations import LASTING, SLOW_INTERVAL, THRESHOLD
 from processes import HOST, Bar
+from statusd.net.limits import MAX_KEPT_AGE
 from statusd.testing import Upstream
 from statusd.testing.wire import Request, Response
 
@@ -26,6 +27,10 @@ OFTEN: Final = 20.0
 """Seconds after which `slow` has changed, however late."""
 TALLY_BAR: Final = 2.0
 """How many times as long as its probes take in all `slow` may take to change."""
+EARLY: Final = 10.0
+"""Seconds by which a renewal may seem early, or that it may take: connections begin before they are looked at."""
+AT_A_TIME: Final = {"queue": 2}
+"""Connections of a source, where there is more than one: Redis has one to ask and one that pushes."""
 WARM: Final = 2.0
 """Seconds in which everything has reported, and connected."""
 
@@ -44,6 +49,35 @@ class Switched(Upstream):
         """Return the answer."""
         del request
         return Response.json({}, status=200 if self.is_well else 503)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Line:
+    """The connections of one source, which the client renews by itself every `MAX_KEPT_AGE` seconds.
+
+    Attributes:
+        name: of the source.
+        seen: connections that its upstream has seen.
+        renewed: when the last ones began, in seconds on trio's clock.
+        fresh: how many began then.
+    """
+
+    name: str
+    seen: int
+    renewed: float
+    fresh: int = 0
+
+    def look(self, seen: int, lost: list[str]) -> None:
+        """Take how many its upstream has seen by now; what is too many goes into `lost`."""
+        new, self.seen = seen - self.seen, seen
+        if not new:
+            return
+        age = trio.current_time() - self.renewed
+        if age > MAX_KEPT_AGE - EARLY:
+            self.renewed, self.fresh = trio.current_time(), 0
+        self.fresh += new
+        if age <= MAX_KEPT_AGE - EARLY and (age > EARLY or self.fresh > AT_A_TIME.get(self.name, 1)):
+            lost.append(f"{self.name}: its upstream saw {new} new connections {age:.1f} s after those before")
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -66,12 +100,13 @@ class Histories:
     _since: dict[str, str] = attrs.field(factory=dict)
     _counters: dict[bytes, float] = attrs.field(factory=dict)
     _grown: dict[str, float] = attrs.field(factory=dict)
-    _connections: dict[str, int] = attrs.field(factory=dict)
+    _lines: dict[str, Line] = attrs.field(factory=dict)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Watch until cancelled; started once everything has reported."""
         await trio.sleep(WARM)
-        self._connections = await self._connected()
+        for name, seen in (await self._connected()).items():
+            self._lines[name] = Line(name=name, seen=seen, renewed=trio.current_time())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._switch)
             task_status.started()
@@ -84,13 +119,8 @@ class Histories:
                 await trio.sleep(LOOK)
 
     async def end(self) -> None:
-        """Look a last time, at connections too."""
+        """Look a last time."""
         await self._look(Connection(self.port))
-        for name, count in (await self._connected()).items():
-            if count != self._connections[name]:
-                self.lost.append(
-                    f"{name}: its upstream saw {count - self._connections[name]} new connections"
-                )
 
     def tally(self) -> Bar:
         """Return how long `slow` took to change, at most; print what went on."""
@@ -110,6 +140,8 @@ class Histories:
             if node["since"] != before or node["status"] != "ok":
                 self.lost.append(f"{path}: {node['status']} since {node['since']}, before since {before}")
                 self._since[path] = node["since"]
+        for name, seen in (await self._connected()).items():
+            self._lines[name].look(seen, self.lost)
         text = await connection.get("/metrics")
         found = {series: (name.decode(), float(value)) for series, name, value in SERIES.findall(text)}
         for series, counted in self._counters.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import random
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -14,7 +15,7 @@ import attrs
 import trio
 
 from asking import Connection, LostError, until
-from configurations import Configuration, Surroundings, plain
+from configurations import LASTING, Configuration, Surroundings, plain
 from processes import HOST, console_script, descriptors, resident, threads
 from statusd.outcome import Outcome, monotonic, read
 
@@ -22,6 +23,8 @@ OUTCOME: Final = 20.0
 """Seconds that a reload may take."""
 SETTLE: Final = 12.0
 """Seconds after which what a reload left behind has ended; trio keeps a thread that has nothing to do for 10 s."""
+WORDS: Final = re.compile(r"[a-z0-9_-]+")
+"""Names of sources in a message, among other words."""
 NICE: Final = 19
 """Of `statusd reload`, so that starting it does not keep the clients waiting."""
 COMMANDS: Final = 0.02
@@ -87,6 +90,11 @@ class Reloading:
         if outcome.code != configuration.code:
             self.wrong.append(f"{configuration.kind}: {outcome.code} {outcome.messages}")
         elif outcome.ok:
+            begun = {name for message in outcome.messages for name in WORDS.findall(message)} & set(LASTING)
+            if begun:
+                self.wrong.append(
+                    f"{configuration.kind}: {', '.join(sorted(begun))} began anew: {outcome.messages}"
+                )
             self.seconds.append(outcome.ended - outcome.began)
             await self._reach(configuration)
         if not outcome.ok and outcome.generation != before.generation:

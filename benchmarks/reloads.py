@@ -15,11 +15,11 @@ ends, or its revisions go back.
 In every file are the same four sources, with the same options: `stable`, which is well all the while; `slow`, whose upstream
 fails and recovers, which it says after 25 probes in a row only, so that a reload that forgot the tally would delay it; a
 Takeoff and a Redis that push and relay. Their history must go on: the time since `stable` is as it is, the metrics of all
-of them, the time `slow` takes; and their upstreams must see no new connection.
+of them, the time `slow` takes; and their upstreams must see no new connection but the one a minute that replaces the old one.
 
 Memory, threads, descriptors and tasks are read with the same plain configuration: after a tenth as many reloads, or as many
-more as it takes until the daemon keeps as many past revisions as it ever does, and at the end. With --steps every step of the daemon's event loop that takes over 20 ms is shown with where it was; its times are
-then a little longer.
+more as it takes until the daemon keeps as many past revisions as it ever does, and at the end. With --steps every step of
+the daemon's event loop that takes over 20 ms is shown with where it was; its times are then a little longer.
 
 Exit code 1 when a bar is missed.
 """
