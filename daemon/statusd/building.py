@@ -17,6 +17,7 @@ from statusd.model.report import Json, Report
 from statusd.model.stats import Stats
 from statusd.parts import Builder, BuiltSource, Net, Parts
 from statusd.planning import Plan
+from statusd.runtime.drain_file import NODE as DRAINS
 from statusd.runtime.drain_file import DrainFile
 from statusd.runtime.draining import Drains
 from statusd.runtime.hub import Draining, Hub, Statement, Tracked
@@ -129,7 +130,8 @@ def build(plan: Plan) -> Daemon:
     builder = Builder(plan, net)
     parts = builder.parts()
     keeper = Keeper.under_systemd(plan.environ, builder.clock)
-    hub = _hub(plan, builder, parts, keeper)
+    drain_file = DrainFile.under_systemd(plan.environ)
+    hub = _hub(plan, builder, parts, keeper, drain_file)
     for sink in parts.sinks.values():
         hub.listen(sink.take)
     stats, refresher = Stats(), Refresher(hub)
@@ -147,7 +149,7 @@ def build(plan: Plan) -> Daemon:
         common=common,
         net=net,
         keeper=keeper,
-        drains=_drains(plan, builder, hub),
+        drains=_drains(drain_file, builder, hub),
         running=running,
         sources=Sources(stats, refresher),
         service=service,
@@ -192,20 +194,25 @@ def tracked(built: BuiltSource, past: Past | None = None) -> Tracked:
     )
 
 
-def _hub(plan: Plan, builder: Builder, parts: Parts, keeper: Keeper) -> Hub:
+def _hub(plan: Plan, builder: Builder, parts: Parts, keeper: Keeper, drain_file: DrainFile) -> Hub:
     configuration = plan.configuration
     revisions = RevisionFile.under_systemd(plan.environ)
-    past = keeper.read()
+    past, drains = keeper.read(), drain_file.read(builder.clock.now())
     sources = [tracked(built, past) for built in parts.sources]
     keeper.began(past, sum(one.restored is not None for one in sources))
     hub = Hub(
         sources,
         configuration.models,
-        statements=(about(plan, 1), keeper.statement(), *parts.plugin_nodes.statements()),
+        statements=(
+            about(plan, 1),
+            keeper.statement(),
+            Statement(path=DRAINS, report=drain_file.report()),
+            *parts.plugin_nodes.statements(),
+        ),
         rules=configuration.rollup,
         clock=builder.clock,
         first_revision=max(revisions.first(builder.clock.now()), past.revision + 1),
-        drains=DrainFile.under_systemd(plan.environ).read(builder.clock.now()),
+        drains=drains,
         known=past.since(),
     )
     revisions.reach(hub.snapshot.revision)
@@ -214,13 +221,13 @@ def _hub(plan: Plan, builder: Builder, parts: Parts, keeper: Keeper) -> Hub:
     return hub
 
 
-def _drains(plan: Plan, builder: Builder, hub: Hub) -> Drains:
+def _drains(drain_file: DrainFile, builder: Builder, hub: Hub) -> Drains:
     async def apply(drains: tuple[Drain, ...]) -> None:
         await hub.send(Draining(drains))
 
     return Drains(
         hub.drains,
-        file=DrainFile.under_systemd(plan.environ),
+        file=drain_file,
         clock=builder.clock,
         snapshot=lambda: hub.snapshot,
         apply=apply,

@@ -12,7 +12,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statusd import Report
+from statusd import Report, Status
 from statusd.events import DRAINED, STATE_NOT_KEPT, STATE_SET_ASIDE, UNDRAINED
 from statusd.model.drains import Drain
 from statusd.model.tree import find
@@ -410,7 +410,11 @@ def other(**changes):
 )
 def test_a_damaged_file_is_set_aside_and_said_and_never_fatal(tmp_path, caplog, content):
     (tmp_path / "drains.json").write_bytes(content)
-    assert DrainFile(tmp_path / "drains.json").read(NOW) == ()
+    file = DrainFile(tmp_path / "drains.json")
+    assert file.report() == Report.ok()
+    assert file.read(NOW) == ()
+    assert (file.report().status, file.report().reason) == (Status.DEGRADED, "state_set_aside")
+    assert "Drain again" in file.report().message
     assert [path.name for path in tmp_path.iterdir()] == ["drains.json.damaged"]
     assert (tmp_path / "drains.json.damaged").read_bytes() == content
     assert kinds(caplog) == [STATE_SET_ASIDE]

@@ -15,7 +15,7 @@ from statusd.model.assembly import WINGS
 from statusd.model.tree import join, segment
 from statusd.plugin.validation import MAX_SEGMENTS
 
-DAEMON_PARTS: Final = ("config", "listener", "log", "loop", "state", "tls")
+DAEMON_PARTS: Final = ("config", "drains", "listener", "log", "loop", "state", "tls")
 """What stands below ``daemon``."""
 ROOT: Final = "/"
 """How a configuration names the whole tree, whose own path is ``""``."""

@@ -15,9 +15,12 @@ import trio
 from statusd.events import STATE_SET_ASIDE, UNDRAINED, event
 from statusd.files import read_at_most, set_aside, write_atomically
 from statusd.model.drains import Drain
+from statusd.model.report import Report
 from statusd.runtime.drainable import LONGEST_PATH, MOST_DRAINS, is_drainable, shown
 
 FILE: Final = "drains.json"
+NODE: Final = "daemon/drains"
+"""Where the tree shows how the file does."""
 VERSION: Final = 1
 LARGEST: Final = MOST_DRAINS * (LONGEST_PATH + 4096)
 """Bytes: what the most drains there may be come to, and more."""
@@ -37,7 +40,7 @@ class _Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drains: list[_Entry]
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class DrainFile:
     """Keeps the list of drains.
 
@@ -46,6 +49,7 @@ class DrainFile:
     """
 
     path: Path | None
+    _lost: str = attrs.field(default="", init=False)
 
     @classmethod
     def under_systemd(cls, environ: Mapping[str, str]) -> DrainFile:
@@ -80,6 +84,12 @@ class DrainFile:
             self._forget([drain for drain in drains if drain.is_over(now)], left)
         return left
 
+    def report(self) -> Report:
+        """Return what to show of it: whether what was drained before this start still is."""
+        if not self._lost:
+            return Report.ok()
+        return Report.degraded("state_set_aside", f"{self._lost} Drain again what should be.")
+
     def _forget(self, over: Sequence[Drain], left: Sequence[Drain]) -> None:
         assert self.path is not None
         for drain in over:
@@ -109,13 +119,8 @@ class DrainFile:
             where = f"It is {set_aside(self.path)} now."
         except OSError as error:
             where = f"It cannot be renamed ({error.strerror}), and is replaced by the next drain."
-        log.warning(
-            "%s does not say what is drained: %s. Nothing is. %s",
-            self.path,
-            why,
-            where,
-            extra=event(STATE_SET_ASIDE, file=str(self.path)),
-        )
+        self._lost = f"{self.path} does not say what is drained: {why}. Nothing is. {where}"
+        log.warning("%s", self._lost, extra=event(STATE_SET_ASIDE, file=str(self.path)))
 
 
 def _content(drains: Sequence[Drain]) -> bytes:
