@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import attrs
 
@@ -118,7 +118,7 @@ def build_service(served: Served, running: Running) -> Service:
     metrics = Metrics(snapshot=running.snapshot, stats=running.stats, vitals=vitals, common=served.common)
     site = Site(
         documents,
-        _core(served, running.snapshot, pulse, metrics, openapi=render_openapi(documents.pages.values())),
+        _core(served, running.snapshot, pulse, metrics, openapi=partial(_openapi, documents)),
         sources=served.sources,
         models={segment(model): names for model, names in served.models.items()},
         snapshot=running.snapshot,
@@ -193,7 +193,12 @@ def refit(edge: Edge, service: Service, http: HttpSettings, common: Common) -> N
 
 
 def _core(
-    served: Served, snapshot: Callable[[], Snapshot], pulse: Pulse, metrics: Metrics, *, openapi: Rendered
+    served: Served,
+    snapshot: Callable[[], Snapshot],
+    pulse: Pulse,
+    metrics: Metrics,
+    *,
+    openapi: Callable[[], Rendered],
 ) -> Core:
     sources = {source.name: source for source in served.sources}
     pages = Latest(snapshot, lambda newest: Rendered.of(render_page(newest), HEADERS))
@@ -213,8 +218,14 @@ def _core(
         ready=ready,
         explain=explain,
         metrics=scrape,
-        openapi=lambda _ask: openapi,
+        openapi=lambda _ask: openapi(),
     )
+
+
+@lru_cache(maxsize=1)
+def _openapi(documents: Documents) -> Rendered:
+    # When it is asked for, and once: it takes the event loop tens of milliseconds, and a reload has requests in flight.
+    return render_openapi(documents.pages.values())
 
 
 def _live(pulse: Pulse, _ask: Ask) -> Document:

@@ -315,3 +315,13 @@ class Census(tuple):
 
     def __le__(self, other):
         return all(mine <= theirs for mine, theirs in zip(self, other, strict=True))
+
+
+async def test_a_reload_describes_no_view_before_somebody_asks(tmp_path, monkeypatch):
+    async with reloading(tmp_path, "") as daemon:
+        before = (await daemon.client.get("/openapi.json")).body
+        with monkeypatch.context() as patch:
+            patch.setattr("statusd.serving.render_openapi", lambda _: 1 / 0)
+            assert (await daemon.reload('[plugins]\ndisabled = ["takeoff"]\n')).ok
+        assert b"/status/" in before
+        assert b"/status/" not in (await daemon.client.get("/openapi.json")).body
