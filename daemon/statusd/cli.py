@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import json
 import os
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    gc.disable()  # until all is loaded: it would look at hundreds of thousands of objects, none of them garbage
     from statusd.commands.run import run
 
     return run(options.config, options.bind, os.environ, options.log_format)

@@ -125,6 +125,7 @@ class Assembly:
         self._drains = {drain.path: drain for drain in drains}
         dependencies = {name: state.origin.depends_on for name, state in self._states.items()}
         self._order = tuple(TopologicalSorter(dependencies).static_order())  # each after those it depends on
+        self._has_dependencies = any(dependencies.values())
         self._failed_parents = self._find_failed_parents()
 
     def state(self, name: str) -> State:
@@ -159,7 +160,7 @@ class Assembly:
         name = state.origin.name
         before, self._states[name] = self._states[name], state
         touched = [name]
-        if before.status is not state.status:
+        if self._has_dependencies and before.status is not state.status:
             known, self._failed_parents = self._failed_parents, self._find_failed_parents()
             touched += [one for one in self._order if known[one] != self._failed_parents[one]]
         models = dict.fromkeys(model for one in touched for model in self._states[one].origin.models)

@@ -28,6 +28,7 @@ def spare_answers() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*YOUNG, NEVER)
+    gc.enable()  # where the start did without
 
 
 async def collect_for_ever(collect: Callable[[], object] = gc.collect) -> NoReturn:
