@@ -75,7 +75,8 @@ async def run_daemon(
     async with AsyncExitStack() as exits:
         exits.push_async_callback(daemon.net.aclose)
         exits.push_async_callback(doors.aclose)
-        place = doors.prepare(plan.configuration.http)
+        http = plan.configuration.http
+        place = doors.prepare(http, await doors.certificates(http))
         async with trio.open_nursery() as core:
             daemon.nursery = core
             await core.start(daemon.hub.run)

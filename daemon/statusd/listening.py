@@ -11,6 +11,7 @@ import trio
 
 from statusd.config.http import HttpSettings
 from statusd.config.http_tls import TlsFiles
+from statusd.errors import StartError
 from statusd.model.report import Json, Report
 from statusd.runtime.hub import Hub, Inbox, Statement
 from statusd.systemd.activation import Inherited, activated
@@ -21,6 +22,10 @@ from statusd.web.edge.sockets import Listener, reopen
 
 LISTENER: Final = "daemon/listener"
 TLS: Final = "daemon/tls"
+LOADING: Final = 15.0
+"""Seconds in which the files of a certificate must be read; a network file system may hang."""
+HANGING: Final = 4
+"""Loadings that may hang at a time, before further ones have to wait for them."""
 log = logging.getLogger(__name__)
 
 _LOCKED: Final = (
@@ -133,24 +138,41 @@ class Doors:
     server: Server = attrs.field(init=False)
     place: Place | None = attrs.field(default=None, init=False)
     _watching: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _threads: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(HANGING), init=False)
 
     def __attrs_post_init__(self) -> None:
         self.server = Server(self.edge)
 
-    def prepare(self, http: HttpSettings) -> Place:
-        """Return the place that the table ``[http]`` wants, its sockets open; nothing of the present one is touched.
+    async def certificates(self, http: HttpSettings) -> Certificates | None:
+        """Return the certificate that the table ``[http]`` wants: the present one, or another, loaded in a thread.
 
         Raises:
-            StartError: when an address cannot be listened on, or its certificate cannot be used; then none is opened.
+            StartError: when it cannot be used.
         """
         before, http = self.place, _with_inherited(http, self.inherited)
-        certificates = before.certificates if before is not None else None
-        if (
-            before is None
-            or _tls_of(before.http) != _tls_of(http)
-            or not (certificates and certificates.is_newest)
-        ):
-            certificates = load_certificates(http)  # it would load changed files by itself, but later
+        if before is not None and before.certificates is not None and _tls_of(before.http) == _tls_of(http):
+            return before.certificates  # it loads its files anew by itself
+        try:
+            with trio.fail_after(LOADING):
+                return await trio.to_thread.run_sync(
+                    load_certificates, http, abandon_on_cancel=True, limiter=self._threads
+                )
+        except trio.TooSlowError:
+            raise StartError(
+                f"The files of [http.tls] could not be read within {LOADING:g} s; see whether their file system hangs."
+            ) from None
+
+    def prepare(self, http: HttpSettings, certificates: Certificates | None) -> Place:
+        """Return the place that the table ``[http]`` wants, its sockets open; nothing of the present one is touched.
+
+        Args:
+            http: the table.
+            certificates: what `certificates` returned for it.
+
+        Raises:
+            StartError: when an address cannot be listened on; then none is opened.
+        """
+        before, http = self.place, _with_inherited(http, self.inherited)
         listeners = reopen(
             before.listeners if before is not None else (),
             http.bind,

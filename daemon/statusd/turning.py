@@ -20,6 +20,7 @@ from statusd.serving import build_common, build_documents, build_log, build_serv
 from statusd.sources import Probed, first_chance
 from statusd.web.answering import Service
 from statusd.web.documents import Documents
+from statusd.web.edge.certificates import Certificates
 from statusd.web.edge.common import Common
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ async def turn(daemon: Daemon, doors: Doors, plan: Plan) -> Turned:
         StartError: when an address cannot be listened on, its certificate cannot be used, or two views claim one path.
     """
     try:
-        following = _prepared(daemon, doors, plan)
+        certificates = await doors.certificates(plan.configuration.http)
+        following = _prepared(daemon, doors, plan, certificates)
     except (ConfigError, StartError):
         raise
     except Exception as error:  # noqa: BLE001  # containment: plugins' parts are built; nothing is touched yet
@@ -114,8 +116,8 @@ def unforeseen(error: BaseException) -> StartError:
     )
 
 
-def _prepared(daemon: Daemon, doors: Doors, plan: Plan) -> _Next:
-    """Make all that may fail."""
+def _prepared(daemon: Daemon, doors: Doors, plan: Plan, certificates: Certificates | None) -> _Next:
+    """Make all that may fail, in one step."""
     http = plan.configuration.http
     parts = Builder(plan, daemon.net).parts(daemon.plan, daemon.parts)
     documents, faults = daemon.documents, daemon.faults
@@ -131,7 +133,7 @@ def _prepared(daemon: Daemon, doors: Doors, plan: Plan) -> _Next:
         faults=faults,
         common=common,
         service=service,
-        place=doors.prepare(http),
+        place=doors.prepare(http, certificates),
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import threading
 import types
 from importlib.metadata import EntryPoint, entry_points
 
@@ -14,6 +15,7 @@ from statusd import Document, Sink, Url, View, hookimpl
 from statusd.outcome import read
 from statusd.testing import Hang, OmniRT, Upstream
 from tests.integration import faulty_plugins
+from tests.integration.inprocess import DEADLINE
 from tests.integration.reloads import reloading
 from tests.integration.test_reload import http, omnirt, until
 
@@ -189,3 +191,30 @@ async def test_a_failed_reload_does_not_tell_the_faults_of_the_old_configuration
     kinds = [record.event.kind.name for record in caplog.records if getattr(record, "event", None)]
     assert "reload_failed" in kinds
     assert kinds.count("config_fault") == 1
+
+
+async def test_a_certificate_on_a_file_system_that_hangs_fails_the_reload_and_holds_nobody_up(
+    tmp_path, monkeypatch
+):
+    hanging, hangs = threading.Event(), threading.Event()
+
+    def hang(_):
+        hangs.set()
+        hanging.wait(DEADLINE)
+
+    monkeypatch.setattr("statusd.listening.LOADING", 1.0)
+    files = f'certificate = "{tmp_path}/cert.pem"\nkey = "{tmp_path}/key.pem"\n'
+    async with reloading(tmp_path, ANYWHERE, bind=None) as daemon:
+        before = read(daemon.outcomes)
+        monkeypatch.setattr("statusd.listening.load_certificates", hang)
+        daemon.path.write_text(f"{ANYWHERE.replace('127.', 'tls:127.')}[http.tls]\n{files}")
+        daemon.reloader.want()
+        while not hangs.is_set():
+            await trio.sleep(0.005)
+        assert (await daemon.client.get("/healthz")).status == 200
+        assert read(daemon.outcomes) == before
+        outcome = await daemon.outcome_after(before)
+        hanging.set()
+        assert (outcome.ok, outcome.code) == (False, 1)
+        assert "see whether their file system hangs" in outcome.messages[0]
+        assert (await daemon.reload(ANYWHERE + MOCK)).ok
