@@ -86,6 +86,7 @@ async def run_daemon(
             await core.start(LagWatch(daemon.hub.inbox()).run)
             await core.start(LogWatch(daemon.hub.inbox(), dropped).run)
             await core.start(daemon.running.pulse.run)
+            await core.start(daemon.revisions.run)
             await core.start(daemon.keeper.run, daemon.hub)
             await core.start(daemon.drains.run)
             await doors.open(place, core)

@@ -89,6 +89,7 @@ class Daemon:
         generation: how many configurations there have been.
         net: the probe clients.
         keeper: keeps the tree over restarts.
+        revisions: sees to it that revisions only grow, over restarts, too.
         drains: what operators have taken out of service.
         running: what there is to serve.
         sources: those that are probed.
@@ -105,6 +106,7 @@ class Daemon:
     generation: int = 1
     net: Net
     keeper: Keeper
+    revisions: RevisionFile
     drains: Drains
     running: Running
     sources: Sources
@@ -131,7 +133,8 @@ def build(plan: Plan) -> Daemon:
     parts = builder.parts()
     keeper = Keeper.under_systemd(plan.environ, builder.clock)
     drain_file = DrainFile.under_systemd(plan.environ)
-    hub = _hub(plan, builder, parts, keeper, drain_file)
+    revisions = RevisionFile.under_systemd(plan.environ)
+    hub = _hub(builder, parts, keeper, drain_file, revisions)
     for sink in parts.sinks.values():
         hub.listen(sink.take)
     stats, refresher = Stats(), Refresher(hub)
@@ -149,6 +152,7 @@ def build(plan: Plan) -> Daemon:
         common=common,
         net=net,
         keeper=keeper,
+        revisions=revisions,
         drains=_drains(drain_file, builder, hub),
         running=running,
         sources=Sources(stats, refresher),
@@ -194,9 +198,11 @@ def tracked(built: BuiltSource, past: Past | None = None) -> Tracked:
     )
 
 
-def _hub(plan: Plan, builder: Builder, parts: Parts, keeper: Keeper, drain_file: DrainFile) -> Hub:
+def _hub(
+    builder: Builder, parts: Parts, keeper: Keeper, drain_file: DrainFile, revisions: RevisionFile
+) -> Hub:
+    plan = builder.plan
     configuration = plan.configuration
-    revisions = RevisionFile.under_systemd(plan.environ)
     past, drains = keeper.read(), drain_file.read(builder.clock.now())
     sources = [tracked(built, past) for built in parts.sources]
     keeper.began(past, sum(one.restored is not None for one in sources))

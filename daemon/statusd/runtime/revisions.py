@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import attrs
+import trio
 
 from statusd.events import STATE_NOT_KEPT, event
 from statusd.files import read_at_most, write_atomically
@@ -33,6 +34,8 @@ class RevisionFile:
 
     path: Path | None
     _reserved: int = 0
+    _reached: int = 0
+    _wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     @classmethod
     def under_systemd(cls, environ: Mapping[str, str]) -> RevisionFile:
@@ -43,6 +46,8 @@ class RevisionFile:
     def first(self, now: float) -> int:
         """Return the first revision of this process: microseconds since 1970, or above all that were before.
 
+        It blocks: to be called before the daemon serves anybody.
+
         Args:
             now: seconds since 1970.
         """
@@ -51,13 +56,40 @@ class RevisionFile:
         return revision
 
     def reach(self, revision: int) -> None:
-        """Note that the tree is at `revision`; writes the file where it is about to be overtaken."""
-        if self.path is None or revision < self._reserved:
-            return
-        self._reserved = revision + RESERVED
-        try:
-            write_atomically(self.path, b"%d\n" % self._reserved)
-        except OSError as error:
+        """Note that the tree is at `revision`; writes the file where it is about to be overtaken. It blocks, as `first`."""
+        self._reached = revision
+        if self.path is not None and revision >= self._reserved:
+            self._written(revision + RESERVED, _write(self.path, revision + RESERVED))
+
+    def take(self, change: Change) -> None:
+        """Take what a revision brings; a listener of the hub."""
+        self._reached = change.snapshot.revision
+        if self.path is not None and self._is_near:
+            self._wanted.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Write the file long before it is overtaken, in a thread, for ever: a slow disk must not hold up the hub."""
+        limiter = trio.CapacityLimiter(1)  # its own: a disk that hangs must not stop other work
+        task_status.started()
+        while self.path is not None:
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+            if not self._is_near:  # it came while the last one was written
+                continue
+            reserved = self._reached + RESERVED
+            error = await trio.to_thread.run_sync(
+                _write, self.path, reserved, abandon_on_cancel=True, limiter=limiter
+            )
+            self._written(reserved, error)
+        await trio.sleep_forever()
+
+    @property
+    def _is_near(self) -> bool:
+        return self._reached >= self._reserved - RESERVED // 2
+
+    def _written(self, reserved: int, error: OSError | None) -> None:
+        self._reserved = reserved
+        if error is not None:
             log.warning(
                 "%s cannot be written (%s): revisions follow the clock alone",
                 self.path,
@@ -65,10 +97,6 @@ class RevisionFile:
                 extra=event(STATE_NOT_KEPT, file=str(self.path)),
             )
             self.path = None
-
-    def take(self, change: Change) -> None:
-        """Take what a revision brings; a listener of the hub."""
-        self.reach(change.snapshot.revision)
 
     def _read(self) -> int:
         if self.path is None:
@@ -90,3 +118,12 @@ class RevisionFile:
             log.warning("%s holds no revision and is replaced", self.path, extra=extra)
             return 0
         return int(text)
+
+
+def _write(path: Path, reserved: int) -> OSError | None:
+    """Write `reserved`, or return why it could not be done."""
+    try:
+        write_atomically(path, b"%d\n" % reserved)
+    except OSError as error:
+        return error
+    return None
