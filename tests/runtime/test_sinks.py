@@ -126,6 +126,22 @@ def test_a_transition_is_one_line(changes, line):
     assert as_line(transition(**changes)) == line
 
 
+def test_the_parts_of_each_source_are_counted_for_themselves(caplog):
+    caplog.set_level(logging.INFO)
+    log_transitions(
+        change(
+            *(
+                transition(path=f"sources/{source}/readers/{number}")
+                for source in "ab"
+                for number in range(PARTS + 2)
+            )
+        )
+    )
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum(line.startswith("sources/b/readers/") for line in lines) == PARTS
+    assert lines[-2:] == ["sources/a: 2 more parts changed", "sources/b: 2 more parts changed"]
+
+
 def test_of_a_thousand_parts_the_first_are_named_and_the_others_counted(caplog):
     caplog.set_level(logging.INFO)
     parts = [transition(path=f"sources/tk/readers/{number}") for number in range(1000)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from typing import Final
 
 import attrs
@@ -39,16 +39,22 @@ def log_transitions(change: Change) -> None:
 
     Of a source's parts, whose number an upstream decides, the first ones are named and the others counted.
     """
-    parts = [transition for transition in change.transitions if _is_part(transition)]
-    unnamed = {id(part) for part in parts[PARTS:]}
+    parts: Counter[str] = Counter()
     for transition in change.transitions:
-        if id(transition) not in unnamed:
-            extra = _event(transition, change.snapshot)
-            transitions_log.log(_level(transition), "%s", as_line(transition), extra=extra)
-    if unnamed:
-        where = _source_of(parts[-1])
-        more = event(None, path=where, revision=parts[-1].revision)
-        transitions_log.info("%s: %d more parts changed", where, len(unnamed), extra=more)
+        if _is_part(transition):
+            source = _source_of(transition)
+            parts[source] += 1  # a reload or a drain may change those of several sources at once
+            if parts[source] > PARTS:
+                continue
+        transitions_log.log(
+            _level(transition), "%s", as_line(transition), extra=_event(transition, change.snapshot)
+        )
+    for source, number in parts.items():
+        if number > PARTS:
+            more = event(
+                None, source=source.partition("/")[2], path=source, revision=change.snapshot.revision
+            )
+            transitions_log.info("%s: %d more parts changed", source, number - PARTS, extra=more)
 
 
 def _event(transition: Transition, snapshot: Snapshot) -> dict[str, Event]:
