@@ -67,7 +67,9 @@ def test_parts_that_are_only_counted_are_one_record_without_a_kind(caplog):
     caplog.set_level(logging.INFO)
     log_transitions(changed(*(transition(path=f"sources/queue/r/{number}") for number in range(PARTS + 3))))
     assert len(caplog.records) == PARTS + 1
-    assert caplog.records[-1].event == Event(None, {"path": "sources/queue", "revision": "7"})
+    assert caplog.records[-1].event == Event(
+        None, {"source": "queue", "path": "sources/queue", "revision": "7"}
+    )
 
 
 def test_a_source_names_itself_in_every_record_and_no_plugin_can_speak_for_another(caplog):
