@@ -203,6 +203,7 @@ async def test_a_clock_that_is_set_forward_ends_a_drain_within_half_a_minute(tmp
     await rig.drains.drain("sources/a", "x", 86_400)
     clock.wall += 90_000
     assert rig.drains.current == ()
+    await trio.testing.wait_all_tasks_blocked()  # it sleeps until the next look, and not from after the jump on
     mock_clock.jump(LOOK)
     await until(lambda: rig.node("sources/a").status == "ok")
 
