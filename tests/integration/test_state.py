@@ -258,3 +258,15 @@ def test_after_kills_at_random_moments_what_is_served_is_what_was_kept():
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_stands_as_before_is_no_transition_after_a_restart(start, state, upstream):
+    daemon = running(start, state, config(upstream))
+    eventually(lambda: (state / "snapshot").exists() and b'"web":{' in (state / "snapshot").read_bytes())
+    daemon.signalled(signal.SIGTERM)
+    again = running(start, state, config(upstream))
+    eventually(lambda: not again.get("/state/sources/web")["node"]["restored"])
+    again.signalled(signal.SIGTERM)
+    said = again.log()
+    assert any("2 of 2 sources start from what was kept" in line for line in said)
+    assert [line for line in said if " -> " in line and not line.startswith("<6>daemon/")] == []
