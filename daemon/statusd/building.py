@@ -20,8 +20,9 @@ from statusd.planning import Plan
 from statusd.runtime.drain_file import NODE as DRAINS
 from statusd.runtime.drain_file import DrainFile
 from statusd.runtime.draining import Drains
-from statusd.runtime.hub import Draining, Hub, Statement, Tracked
+from statusd.runtime.hub import Hub
 from statusd.runtime.keeping import Keeper
+from statusd.runtime.messages import Draining, Statement, Tracked
 from statusd.runtime.plugin_nodes import PluginNodes
 from statusd.runtime.pulse import Pulse
 from statusd.runtime.refreshing import Refresher

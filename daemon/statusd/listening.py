@@ -13,7 +13,8 @@ from statusd.config.http import HttpSettings
 from statusd.config.http_tls import TlsFiles
 from statusd.errors import StartError
 from statusd.model.report import Json, Report
-from statusd.runtime.hub import Hub, Inbox, Statement
+from statusd.runtime.hub import Hub
+from statusd.runtime.messages import Inbox, Statement
 from statusd.systemd.activation import Inherited, activated
 from statusd.web.edge.certificates import Certificates
 from statusd.web.edge.listener import Server

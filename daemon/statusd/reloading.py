@@ -19,7 +19,7 @@ from statusd.events import CONFIG_MISTAKE, RELOAD_FAILED, RELOADED, event
 from statusd.model.report import Report
 from statusd.outcome import MOST, Outcome, monotonic, start_of, write
 from statusd.planning import Plan
-from statusd.runtime.hub import Statement
+from statusd.runtime.messages import Statement
 from statusd.telling import StatusTeller
 from statusd.turning import Turned, unforeseen
 

@@ -12,8 +12,8 @@ import trio
 from statusd.config.resolve import SourceConfig
 from statusd.model.stats import Stats
 from statusd.parts import BuiltSource
-from statusd.runtime.hub import Inbox
 from statusd.runtime.lag import SOURCE_TASK
+from statusd.runtime.messages import Inbox
 from statusd.runtime.refreshing import Refresher
 from statusd.runtime.schedule import Schedule
 from statusd.runtime.supervisor import Supervisor

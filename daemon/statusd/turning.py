@@ -15,7 +15,7 @@ from statusd.listening import about as about_listeners
 from statusd.model.tree import walk
 from statusd.parts import Builder, BuiltSource, Parts
 from statusd.planning import Plan
-from statusd.runtime.hub import INBOX, Message, Observation, Reconfiguration
+from statusd.runtime.messages import INBOX, Message, Observation, Reconfiguration
 from statusd.serving import build_common, build_documents, build_log, build_service, refit
 from statusd.sources import Probed, first_chance
 from statusd.web.answering import Service

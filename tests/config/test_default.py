@@ -23,7 +23,7 @@ from statusd.config.settings import PluginsSettings
 from statusd.model.assembly import Assembly
 from statusd.model.tree import find
 from statusd.plugin.loading import DISTRIBUTION, load_plugins
-from statusd.runtime.hub import Tracked
+from statusd.runtime.messages import Tracked
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,8 @@ import attrs
 import trio
 
 from statusd import SourceInfo
-from statusd.runtime.hub import Hub, Observation, Tracked, pending
+from statusd.runtime.hub import Hub, pending
+from statusd.runtime.messages import Observation, Tracked
 from tests.runtime.clocks import TrioClock
 
 

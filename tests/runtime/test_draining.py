@@ -20,7 +20,7 @@ from statusd.runtime import drain_file
 from statusd.runtime.drain_file import DrainFile
 from statusd.runtime.drainable import DrainError, is_drainable, place_of, spellings
 from statusd.runtime.draining import LOOK, Drains
-from statusd.runtime.hub import Draining
+from statusd.runtime.messages import Draining
 from tests.runtime.clocks import TrioClock
 from tests.runtime.hubs import SetClock, start, tracked
 
@@ -203,7 +203,9 @@ async def test_a_clock_that_is_set_forward_ends_a_drain_within_half_a_minute(tmp
     await rig.drains.drain("sources/a", "x", 86_400)
     clock.wall += 90_000
     assert rig.drains.current == ()
-    await trio.testing.wait_all_tasks_blocked()  # it sleeps until the next look, and not from after the jump on
+    await (
+        trio.testing.wait_all_tasks_blocked()
+    )  # it sleeps until the next look, and not from after the jump on
     mock_clock.jump(LOOK)
     await until(lambda: rig.node("sources/a").status == "ok")
 

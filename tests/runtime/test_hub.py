@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from statusd import Payload, Report, Status
 from statusd.model.tree import walk
-from statusd.runtime.hub import Hub, Observation, Statement, pending
+from statusd.runtime.hub import Hub, pending
+from statusd.runtime.messages import Observation, Statement
 from tests.model.strategies import reports
 from tests.runtime import hubs
 from tests.runtime.clocks import TrioClock

@@ -15,7 +15,8 @@ from statusd.model.assembly import Assembly
 from statusd.model.merge import Reading
 from statusd.model.rollup import BEST, Rule
 from statusd.model.tree import find, walk
-from statusd.runtime.hub import Observation, Statement, pending
+from statusd.runtime.hub import pending
+from statusd.runtime.messages import Observation, Statement
 from tests.runtime import hubs
 from tests.runtime.hubs import SetClock, tracked
 

@@ -8,7 +8,7 @@ import trio
 from statusd import Report, Status
 from statusd.model.drains import Drain
 from statusd.model.tree import Since, walk
-from statusd.runtime.hub import Draining, Observation, Reconfiguration, Statement
+from statusd.runtime.messages import Draining, Observation, Reconfiguration, Statement
 from tests.runtime import hubs
 from tests.runtime.clocks import TrioClock
 from tests.runtime.hubs import tracked

@@ -14,7 +14,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from statusd import ProbeError, Report, Source, SourceInfo, Status
 from statusd.runtime.context import SourceContext, SourceLog
-from statusd.runtime.hub import Hub, Tracked, pending
+from statusd.runtime.hub import Hub, pending
+from statusd.runtime.messages import Tracked
 from statusd.runtime.refreshing import Refresher
 from statusd.runtime.schedule import Schedule
 from statusd.runtime.supervisor import BREATH, JOIN, MERGE, Supervisor

@@ -5,7 +5,8 @@ import trio.testing
 from statusd import Status
 from statusd.model.report import Report
 from statusd.runtime import pulse
-from statusd.runtime.hub import INBOX, Hub, Statement
+from statusd.runtime.hub import Hub
+from statusd.runtime.messages import INBOX, Statement
 from statusd.runtime.pulse import PATIENCE, REMEMBER, Pulse
 from tests.runtime.clocks import TrioClock
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statusd import Report
-from statusd.runtime.hub import Observation
+from statusd.runtime.messages import Observation
 from statusd.runtime.schedule import FIRST, GRID, Schedule
 from statusd.runtime.supervisor import Supervisor
 

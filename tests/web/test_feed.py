@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from statusd import Payload, Report, SourceInfo, Status
-from statusd.runtime.hub import Hub, Observation, Tracked, pending
+from statusd.runtime.hub import Hub, pending
+from statusd.runtime.messages import Observation, Tracked
 from statusd.web.bodies import encode, state_body
 from statusd.web.events import BEAT, CHUNK, RETRY, event_stream, last_event_id
 from statusd.web.feed import Feed

@@ -12,7 +12,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from statusd import Node, Payload, Report, Secret, SourceInfo, Status
 from statusd.model.stats import BUCKETS, Stats
 from statusd.model.tree import find
-from statusd.runtime.hub import Hub, Observation, Tracked, pending
+from statusd.runtime.hub import Hub, pending
+from statusd.runtime.messages import Observation, Tracked
 from statusd.web.edge.limits import Limits
 from statusd.web.edge.traffic import FIXED
 from statusd.web.exposition import CHEAP, SPARING, TEXT, Exposition, wants_openmetrics

@@ -23,7 +23,8 @@ from statusd.model.kept import MOST_BYTES, Kept, KeptError, decode, encode, kept
 from statusd.model.report import Json, Report
 from statusd.model.snapshot import Change, Snapshot
 from statusd.plugin.context import Clock
-from statusd.runtime.hub import Hub, Statement
+from statusd.runtime.hub import Hub
+from statusd.runtime.messages import Statement
 from statusd.runtime.restoring import Past
 
 PATH: Final = "daemon/state"

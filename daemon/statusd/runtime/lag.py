@@ -12,7 +12,7 @@ import trio
 
 from statusd.events import LOOP_BLOCKED, Event, event
 from statusd.model.report import Report
-from statusd.runtime.hub import Inbox, Statement
+from statusd.runtime.messages import Inbox, Statement
 
 THRESHOLD: Final = 0.25
 """Seconds a single step of a task may take before it is called blocking."""

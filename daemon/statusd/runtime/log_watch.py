@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from statusd.model.report import Report
-from statusd.runtime.hub import Inbox, Statement
+from statusd.runtime.messages import Inbox, Statement
 
 PATH: Final = "daemon/log"
 LOOK: Final = 5.0

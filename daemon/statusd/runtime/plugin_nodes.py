@@ -9,7 +9,7 @@ import attrs
 from statusd.model.report import Report
 from statusd.model.tree import segment
 from statusd.plugin.registry import Catalogue, InstalledPlugin
-from statusd.runtime.hub import Statement
+from statusd.runtime.messages import Statement
 
 
 @attrs.define(eq=False)

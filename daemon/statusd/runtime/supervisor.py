@@ -11,7 +11,7 @@ import trio
 from statusd.model.merge import own_report
 from statusd.model.report import Report
 from statusd.model.status import Status
-from statusd.runtime.hub import Inbox, Observation
+from statusd.runtime.messages import Inbox, Observation
 from statusd.runtime.probing import Prober
 from statusd.runtime.schedule import Schedule
 

@@ -167,7 +167,9 @@ class Answers:
                 detail = await self._freshened(endpoint, asked)
         finally:
             self.traffic.waiting -= 1
-        if self.service.site is not site:  # a reload came meanwhile: what was found is of the configuration before
+        if (
+            self.service.site is not site
+        ):  # a reload came meanwhile: what was found is of the configuration before
             found = self.find(asked)
             if isinstance(found, Answer):
                 return found
