@@ -95,10 +95,6 @@ class Notifier:
         """Say that the daemon makes progress; see `watchdog_interval` for how often. False: not sent, and not kept."""
         return self._send({}, "WATCHDOG=1")
 
-    def trigger(self) -> bool:
-        """Have systemd do at once what it does when no ping comes (systemd 243). False: not sent, and not kept."""
-        return self._send({}, "WATCHDOG=trigger")
-
     def extend_timeout(self, seconds: float) -> bool:
         """Ask for time to start or to stop beyond the unit's timeout. False: not sent, and not kept.
 
