@@ -145,19 +145,23 @@ class Doors:
         self.server = Server(self.edge)
 
     async def certificates(self, http: HttpSettings) -> Certificates | None:
-        """Return the certificate that the table ``[http]`` wants: the present one, or another, loaded in a thread.
+        """Return the certificate that the table ``[http]`` wants: the present one, or what files hold now, read in a thread.
 
         Raises:
             StartError: when it cannot be used.
         """
         before, http = self.place, _with_inherited(http, self.inherited)
-        if before is not None and before.certificates is not None and _tls_of(before.http) == _tls_of(http):
-            return before.certificates  # it loads its files anew by itself
+        present = None
+        if before is not None and _tls_of(before.http) == _tls_of(http):
+            present = before.certificates
+
+        def look() -> Certificates | None:
+            # It would load changed files by itself, but later.
+            return present if present is not None and present.is_newest else load_certificates(http)
+
         try:
             with trio.fail_after(LOADING):
-                return await trio.to_thread.run_sync(
-                    load_certificates, http, abandon_on_cancel=True, limiter=self._threads
-                )
+                return await trio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=self._threads)
         except trio.TooSlowError:
             raise StartError(
                 f"The files of [http.tls] could not be read within {LOADING:g} s; see whether their file system hangs."
