@@ -137,7 +137,7 @@ class Rounds:
                 self.expect(process, None if is_damaged else before, is_damaged=is_damaged)
                 self.counts["served"] += 1
                 self.upstream.goes_on.set()
-            time.sleep(self.chance.uniform(0, self.longest))
+            time.sleep(self.chance.uniform(0, self.longest))  # the random moment
         finally:
             process.kill()
             process.wait()
@@ -229,7 +229,7 @@ class Rounds:
                 try:
                     connection.connect(str(self.folder / "http"))
                 except OSError:
-                    time.sleep(0.01)
+                    time.sleep(0.01)  # between two tries, with a deadline
                     continue
                 connection.sendall(b"GET /state HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 response = http.client.HTTPResponse(connection)

@@ -15,7 +15,7 @@ from statusd.plugin.options import HELP, INTERNAL
 
 ROOT = Path(__file__).parents[1]
 DAEMON = ROOT / "daemon" / "statusd"
-BOTTOM = {"errors", "values", "oserrors", "wording", "events", "files"}
+BOTTOM = {"errors", "values", "oserrors", "wording", "events", "files", "socket_files"}
 MAY_IMPORT = {
     "errors": set(),
     "events": set(),
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "oserrors": set(),
     "wording": set(),
     "files": set(),
+    "socket_files": set(),
     "redaction": BOTTOM,
     "model": BOTTOM,
     "net": BOTTOM,

@@ -90,7 +90,7 @@ class Steps(Witness):
 
     def _sample(self) -> None:
         while True:
-            time.sleep(SAMPLE)
+            time.sleep(SAMPLE)  # the pace of the samples
             began = self._began
             if began and time.perf_counter() - began > SAMPLE:
                 frame = sys._current_frames().get(self._main)  # noqa: SLF001  # documented, in spite of its name

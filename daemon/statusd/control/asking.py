@@ -103,7 +103,7 @@ def _connect(sock: socket.socket, path: Path, deadline: float) -> None:
         try:
             sock.connect(os.fspath(path))
         except BlockingIOError:
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE)  # between two tries, with a deadline
         else:
             return
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
-import stat
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ import attrs
 import trio
 
 from statusd.control.protocol import FILE
+from statusd.socket_files import remove_stale
 
 MODE: Final = 0o600
 """Its owner may connect, and root: connect(2) wants write permission (unix(7))."""
@@ -53,7 +52,7 @@ def open_socket(path: Path) -> socket.socket:
     Raises:
         OSError: it cannot be made; EADDRINUSE where another daemon listens there, EEXIST where something else is.
     """
-    _remove_stale(path)
+    remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         # bind(2) gives the file the mode of the socket, less the umask, which is the process's and not to be changed
@@ -66,30 +65,3 @@ def open_socket(path: Path) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells the file at `path` from another one there later; None where there is none."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _remove_stale(path: Path) -> None:
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise OSError(errno.EEXIST, "something else than a socket is there", os.fspath(path))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(os.fspath(path))
-        except BlockingIOError:  # its backlog is full, so somebody has one
-            pass
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-    raise OSError(errno.EADDRINUSE, "another daemon listens there", os.fspath(path))

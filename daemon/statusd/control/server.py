@@ -10,8 +10,9 @@ from typing import Any, Final, TypeAlias
 import attrs
 import trio
 
-from statusd.control.place import Peer, identity, open_socket
+from statusd.control.place import Peer, open_socket
 from statusd.control.protocol import LONGEST_REQUEST, VERSION, Answer, RefusedError, Request, line, request
+from statusd.socket_files import SocketFile
 
 Command: TypeAlias = Callable[[Mapping[str, Any], Peer], Awaitable[Any]]
 """Takes the arguments and who gave them; returns the result, as JSON; raises `RefusedError`."""
@@ -61,15 +62,13 @@ class ControlServer:
             )
             task_status.started()
             return
-        own = identity(self.path)
+        file = SocketFile(self.path)
         with trio.socket.from_stdlib_socket(opened) as listening:
             try:
                 task_status.started()
                 await self._accept(listening)
             finally:
-                # Not one that another daemon has put there since.
-                if own is not None and own == identity(self.path):
-                    self.path.unlink(missing_ok=True)
+                file.remove()
 
     async def _accept(self, listening: trio.socket.SocketType) -> None:
         places = trio.Semaphore(MOST_CONNECTIONS)

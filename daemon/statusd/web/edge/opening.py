@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from statusd.errors import StartError
+from statusd.socket_files import remove_stale
 from statusd.values import Bind
 
 BACKLOG: Final = 4096
@@ -112,7 +111,12 @@ def _shared(sock: socket.socket, yielding: Sequence[Any]) -> Iterator[None]:
 
 
 def _unix(path: str, mode: int) -> socket.socket:
-    _remove_stale(path)
+    try:
+        remove_stale(Path(path))
+    except FileExistsError:
+        raise StartError(
+            f"unix:{path} exists and is no socket; remove it or choose another path in [http] or with --bind"
+        ) from None
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path)
@@ -121,27 +125,6 @@ def _unix(path: str, mode: int) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _remove_stale(path: str) -> None:
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise StartError(
-            f"unix:{path} exists and is no socket; remove it or choose another path in [http] or with --bind"
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.setblocking(False)
-        try:
-            client.connect(path)
-        except ConnectionRefusedError:  # left behind by a process that is gone
-            Path(path).unlink(missing_ok=True)
-            return
-        except BlockingIOError:  # its backlog is full: very much alive
-            pass
-    raise OSError(errno.EADDRINUSE, "somebody listens")
 
 
 def _inherited(fd: int) -> socket.socket:

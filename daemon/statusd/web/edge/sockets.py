@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from statusd.errors import StartError
+from statusd.socket_files import SocketFile
 from statusd.values import Bind
 from statusd.web.edge import opening
 
@@ -25,26 +26,6 @@ NO_INTERFACE: Final = 0x7FFFFFFE
 
 _Wanted: TypeAlias = tuple[Bind, bool]
 """An address, and whether it is for probe endpoints alone."""
-
-
-@attrs.define(eq=False)
-class _File:
-    """A Unix socket's file, which may have been replaced by another process's since."""
-
-    path: Path
-    _identity: tuple[int, int] | None = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._identity = _identity(self.path)
-
-    @property
-    def is_ours(self) -> bool:
-        return self._identity is not None and self._identity == _identity(self.path)
-
-    def remove(self) -> None:
-        if self.is_ours:
-            self.path.unlink(missing_ok=True)
-        self._identity = None
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -71,11 +52,11 @@ class Listener:
     is_probes_only: bool = False
     is_exposed: bool = False
     is_inherited: bool = False
-    _file: _File | None = None
+    _file: SocketFile | None = None
 
     def __attrs_post_init__(self) -> None:
         if self._file is None and self.path is not None:
-            self._file = _File(self.path)
+            self._file = SocketFile(self.path)
 
     @property
     def socket(self) -> Any:
@@ -275,11 +256,3 @@ def _is_exposed(sock: socket.socket) -> bool:
     address = ipaddress.ip_address(sock.getsockname()[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return not (mapped or address).is_loopback
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
