@@ -34,8 +34,12 @@ class Redactor:
         """
         new = dict.fromkeys(value for value in secrets if len(value) >= SHORTEST)
         retired = [value for value in self._known if value not in new][-RETIRED:]
-        self._known = (*retired, *new)
-        longest_first = sorted(self._known, key=len, reverse=True)
+        known = (*retired, *new)
+        unchanged = set(known) == set(self._known)
+        self._known = known
+        if unchanged:  # as at most reloads: a pattern of a thousand values takes some 30 ms to compile
+            return
+        longest_first = sorted(known, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def __call__(self, text: str) -> str:

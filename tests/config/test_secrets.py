@@ -335,9 +335,20 @@ def test_secrets_known_before_stay_masked_and_the_oldest_are_forgotten():
     redact = Redactor(["first-key"])
     redact.learn(["second-key"])
     assert redact("first-key second-key") == "*** ***"
-    for number in range(RETIRED + 5):
-        redact.learn([f"key-number-{number:05}"])
-    assert redact("first-key") == "first-key"
-    assert redact(f"key-number-{5:05} key-number-{RETIRED + 4:05}") == "*** ***"
+    keys = [f"key-number-{number:05}" for number in range(RETIRED + 5)]
+    redact.learn(keys)
+    assert redact(f"first-key {keys[0]} {keys[-1]}") == "*** *** ***"  # those of now are no retired ones
+    redact.learn(["key-of-today"])
+    assert redact(f"first-key {keys[4]}") == f"first-key {keys[4]}"
+    assert redact(f"{keys[5]} {keys[-1]} key-of-today") == "*** *** ***"
     redact.learn([])
-    assert redact(f"key-number-{RETIRED + 4:05}") == "***"
+    redact.learn([])
+    assert redact(f"{keys[6]} {keys[-1]} key-of-today {keys[5]}") == f"*** *** *** {keys[5]}"
+
+
+def test_a_secret_that_is_used_again_outlives_those_that_were_retired_since():
+    redact = Redactor(["old-key"])
+    redact.learn([f"key-number-{number:05}" for number in range(RETIRED)])
+    redact.learn(["old-key"])
+    redact.learn(["key-of-today"])
+    assert redact(f"old-key key-number-{0:05} key-number-{1:05}") == f"*** key-number-{0:05} ***"
