@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from importlib.metadata import EntryPoint, distributions, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from types import ModuleType
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -57,8 +57,7 @@ def load_plugins(
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     plugins: dict[str, InstalledPlugin] = {}
-    for point in _distinct(found, wanted):
-        distribution, version = _origin(point)
+    for point, (distribution, version) in _distinct(found, wanted):
         is_builtin = distribution == DISTRIBUTION
         is_enabled = (is_builtin or point.name in wanted) and point.name not in disabled
         plugin = InstalledPlugin(
@@ -94,26 +93,31 @@ def _installed() -> list[EntryPoint]:
     return [point for points in found.values() for point in points]
 
 
-def _distinct(points: list[EntryPoint], wanted: Collection[str]) -> Iterator[EntryPoint]:
-    by_name: dict[str, EntryPoint] = {}
-    for point in sorted(points, key=lambda point: (_origin(point)[0] != DISTRIBUTION, point.name)):
-        first = by_name.get(point.name)
-        if first is None:
-            by_name[point.name] = point
-        elif first.value != point.value or _origin(first) != _origin(point):
-            is_loaded = _origin(first)[0] == DISTRIBUTION or point.name in wanted
+def _distinct(
+    points: list[EntryPoint], wanted: Collection[str]
+) -> Iterator[tuple[EntryPoint, tuple[str, str]]]:
+    """Return each plugin's entry point, the built-in ones first, with name and version of its distribution."""
+    # Asked once each: a distribution reads and parses its metadata whenever one of them is asked for.
+    origins = {dist: _origin(dist) for dist in {point.dist for point in points}}
+    found = [(point, origins[point.dist]) for point in points]
+    found.sort(key=lambda item: (item[1][0] != DISTRIBUTION, item[0].name))
+    by_name: dict[str, tuple[EntryPoint, tuple[str, str]]] = {}
+    for point, origin in found:
+        first, first_origin = by_name.setdefault(point.name, (point, origin))
+        if first.value != point.value or first_origin != origin:
+            is_loaded = first_origin[0] == DISTRIBUTION or point.name in wanted
             if is_loaded:
                 raise StartError(
                     f'Two distributions provide a plugin named "{point.name}": '
-                    f"{_origin(first)[0]} and {_origin(point)[0]}. Uninstall one of them."
+                    f"{first_origin[0]} and {origin[0]}. Uninstall one of them."
                 )
     return iter(by_name.values())
 
 
-def _origin(point: EntryPoint) -> tuple[str, str]:
-    """Return name and version of its distribution, as far as that can say them."""
+def _origin(dist: Distribution | None) -> tuple[str, str]:
+    """Return name and version of a distribution, as far as it can say them."""
     try:
-        name, version = (point.dist.name, point.dist.version) if point.dist is not None else (None, None)
+        name, version = (dist.name, dist.version) if dist is not None else (None, None)
     except Exception:  # noqa: BLE001  # containment: it may be damaged, or just being replaced
         name = version = None
     return name or "unknown", version or ""
