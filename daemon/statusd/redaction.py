@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -12,6 +13,11 @@ SHORTEST: Final = 4
 """Characters below which a value is not masked: it would blank out ordinary words and protects nothing."""
 RETIRED: Final = 1000
 """Values of former configurations that are still masked, so that keys that change every day fill no memory."""
+_SHARED: Final = 3
+"""First characters by which values are told apart, fewer than `SHORTEST`: nobody waits while a thousand are tried in turn."""
+_BREAKS: Final = re.compile("([\n\r\v\f\x1c-\x1e\x85\u2028\u2029])")
+_INDENT: Final = "[ |]*"
+"""What the traceback of an exception group has before each line of an exception's text, after whatever ends a line."""
 
 
 class Redactor:
@@ -22,6 +28,7 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._learning = threading.Lock()
         self._pattern: re.Pattern[str] | None = None
         self._known: tuple[str, ...] = ()
         self.learn(secrets)
@@ -33,14 +40,15 @@ class Redactor:
         started may still end, and a key that was replaced may still be good. Of them the `RETIRED` newest are kept.
         """
         new = dict.fromkeys(value for value in secrets if len(value) >= SHORTEST)
-        retired = [value for value in self._known if value not in new][-RETIRED:]
-        known = (*retired, *new)
-        unchanged = set(known) == set(self._known)
-        self._known = known
-        if unchanged:  # as at most reloads: a pattern of a thousand values takes some 30 ms to compile
-            return
-        longest_first = sorted(known, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        with (
+            self._learning
+        ):  # a reload that was given up for its hanging file system may still learn what it read
+            retired = [value for value in self._known if value not in new][-RETIRED:]
+            known = (*retired, *new)
+            if set(known) != set(self._known):  # else, as at most reloads, nothing is to be compiled
+                longest_first = sorted(known, key=len, reverse=True)
+                self._pattern = re.compile(_alternatives(longest_first))
+            self._known = known  # last: what no pattern could be made of is not known
 
     def __call__(self, text: str) -> str:
         """Return `text` with the secrets masked."""
@@ -57,3 +65,22 @@ class Redactor:
         if isinstance(value, dict):
             return {self(key): self.value(item) for key, item in value.items()}
         return value
+
+
+def _alternatives(values: list[str], at: int = 0) -> str:
+    """Return what matches the rest of any of `values`, the earlier one where it could be several; `at`: where that begins.
+
+    Values that go on with the same character stand together, so that all others are passed over in one step.
+    """
+    if at == _SHARED or len(values) == 1:
+        return "|".join(_literal(value[at:]) for value in values)
+    following: dict[str, list[str]] = {}
+    for value in values:
+        following.setdefault(value[at], []).append(value)
+    return "|".join(
+        f"{_literal(char)}(?:{_alternatives(group, at + 1)})" for char, group in following.items()
+    )
+
+
+def _literal(text: str) -> str:
+    return _BREAKS.sub(rf"\1{_INDENT}", re.escape(text))

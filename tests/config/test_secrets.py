@@ -67,7 +67,9 @@ def test_a_variable_gives_its_value_and_an_unset_or_empty_one_gives_no_key(read,
 
 
 def test_a_secret_and_its_percent_encoded_form_are_known_unless_too_short_to_be_found(read):
-    assert set(read('{ env = "KEY" }', {"KEY": "s3/cret"})[1]) == {"s3/cret", "s3%2Fcret", "czMvY3JldA"}
+    assert set(read('{ env = "KEY" }', {"KEY": "s3/cret"})[1]) == {
+        "s3/cret", "s3%2Fcret", "s3%2fcret", "czMvY3JldA",
+    }  # fmt: skip
     assert read('{ env = "KEY" }', {"KEY": "abc"})[1] == ()
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Mapping
+from typing import Final
 from urllib.parse import quote, quote_plus
 
 import attrs
 
 from statusd.config.mistakes import Mistake
 from statusd.redaction import SHORTEST, Redactor
+
+_ESCAPED: Final = re.compile("%[0-9A-F]{2}")
 
 
 @attrs.frozen(kw_only=True)
@@ -83,13 +87,15 @@ def _spellings(text: str) -> tuple[str, ...]:
     """Return what others make of `text` before it gets anywhere: each spelling hides it from whoever looks for it."""
     data = text.encode(errors="surrogateescape")
     encoded = base64.b64encode(data).decode().rstrip("=") if len(text) >= SHORTEST else ""
+    for_urls = (quote(data, safe=""), quote(data), quote_plus(data), quote(data, safe="!*'()"))
     return (
-        quote(data, safe=""),
-        quote(data),
-        quote_plus(data),
+        *for_urls,
+        *(_ESCAPED.sub(lambda found: found[0].lower(), spelled) for spelled in for_urls),
         json.dumps(text)[1:-1],
         json.dumps(text, ensure_ascii=False)[1:-1],
         repr(text)[1:-1],
+        repr(f"'\"{text}")[4:-1],  # as within a text that has both
+        ascii(text)[1:-1],
         repr(data)[2:-1],
         html.escape(text),
         encoded,
