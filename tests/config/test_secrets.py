@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import os
+import time
 from functools import partial
 from urllib.parse import quote, quote_plus
 
@@ -297,6 +298,13 @@ def test_a_url_is_taken_exactly_when_its_secret_is_the_environments(user, passwo
 @given(st.text(), st.text())
 def test_what_stands_before_an_at_sign_is_never_shown(before, after):
     assert mask_userinfo(f"{before}@{after}").rpartition("@")[0].rpartition("://")[2] == "***"
+
+
+@pytest.mark.parametrize("text", ["k" * (1 << 20), "://" * (1 << 18), "a@" * (1 << 19)])
+def test_a_text_of_any_length_is_masked_at_once(text):
+    began = time.process_time()
+    mask_userinfo(text)
+    assert time.process_time() - began < 1.0  # an expression that begins anew at each character takes hours
 
 
 def test_secrets_are_known_before_any_plugin_is(tmp_path):

@@ -17,7 +17,7 @@ CERTAIN: Final = 0.8
 """How alike two names must be (`difflib` ratio) for one to be a slip of the pen, where there is another explanation."""
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
-_USERINFO: Final = re.compile(r"(.*?://)?.*@", re.DOTALL)
+_AUTHORITY: Final = "://"
 _MAX_INTEGER: Final = 2**63
 _ARTICLES: Final = {"integer": "an", "array": "an"}
 
@@ -46,7 +46,10 @@ def quoted(text: str) -> str:
 
 def mask_userinfo(text: str) -> str:
     """Return `text` with everything before its last ``@``, a scheme left aside, as ``***``."""
-    return _USERINFO.sub(lambda match: f"{match[1] or ''}{MASK}@", text, count=1)
+    # Without an expression: on a long text that has no "@" it would hold up the whole process.
+    last, begin = text.rfind("@"), text.find(_AUTHORITY) + len(_AUTHORITY)
+    scheme = text[:begin] if len(_AUTHORITY) <= begin <= last else ""
+    return f"{scheme}{MASK}{text[last:]}" if last >= 0 else text
 
 
 def kind(value: object) -> str:
