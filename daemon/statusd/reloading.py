@@ -27,6 +27,8 @@ READING: Final = 15.0
 """Seconds in which the file, its secrets and its plugins must be read; a network file system may hang."""
 HANGING: Final = 4
 """Readings that may hang at a time: a pipe that somebody has put in the file's place must not be the end of all reloads."""
+LONGEST: Final = 2000
+"""Characters of a message that are told: a file may hold a word of a million, and as many messages have to fit the outcome."""
 LOOK: Final = 1.0
 """Seconds between two looks at a file that is watched."""
 log = logging.getLogger(__name__)
@@ -124,15 +126,16 @@ class Reloader:
         try:
             turned = await running.turn(await self._planned())
         except ConfigError as error:
-            messages, code = [f"{error.origin}: {mistake}" for mistake in error.mistakes], os.EX_CONFIG
+            messages = [_cut(f"{error.origin}: {mistake}") for mistake in error.mistakes]
+            code = os.EX_CONFIG
         except StartError as error:
             # A path that the command line gave need not be UTF-8.
-            messages, code = [str(error).encode(errors="backslashreplace").decode()], 1
+            messages, code = [_cut(str(error).encode(errors="backslashreplace").decode())], 1
         else:
             plan = running.daemon.plan
             origin = plan.configuration.origin
             faults = [f"{origin}: {fault}" for fault in faults_of(plan, running.daemon.parts)]
-            messages = [_in_words(turned), *faults]
+            messages = [_cut(message) for message in (_in_words(turned), *faults)]
             log.info(
                 "reloaded %s: %s",
                 origin,
@@ -223,6 +226,10 @@ class Reloader:
                 self._seen = now
                 self.want()
             changed = now
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= LONGEST else f"{message[: LONGEST - 1]}…"
 
 
 def _in_words(turned: Turned) -> str:

@@ -13,6 +13,7 @@ import trio
 
 from statusd import Document, Sink, Url, View, hookimpl
 from statusd.outcome import read
+from statusd.reloading import LONGEST
 from statusd.testing import Hang, OmniRT, Upstream
 from tests.integration import faulty_plugins
 from tests.integration.inprocess import DEADLINE
@@ -171,6 +172,15 @@ async def test_a_pipe_in_the_files_place_fails_its_own_reload_and_none_after_it(
         monkeypatch.setattr("statusd.reloading.READING", 15)
         assert (await daemon.reload(MOCK)).ok
         os.close(os.open(pipe, os.O_RDWR))  # lets the one that waits there end
+
+
+async def test_a_message_that_is_longer_than_any_outcome_is_told_in_short(tmp_path):
+    # As many quotation marks as a file can hold are twice as many bytes in the file of outcomes.
+    unknown = "[sources.x]\nplugin = '" + '"' * 600_000 + "'\n"
+    async with reloading(tmp_path, MOCK) as daemon:
+        outcome = await daemon.reload(MOCK + unknown)
+        assert outcome.ok
+        assert (outcome.messages[1][-1], len(outcome.messages[1])) == ("…", LONGEST)
 
 
 async def test_a_fault_with_a_path_that_is_no_utf8_is_told(tmp_path):
