@@ -185,6 +185,8 @@ def test_removal_stops_the_service_and_keeps_configuration_state_and_plugins(ins
     installed.run("dpkg", "-i", FIRST)
     assert installed.show("ActiveState") == ("active",), installed.journal()
     assert is_enabled(installed, "statusd.socket") == "enabled"
+    assert installed.show("ActiveState", unit="statusd.socket") == ("active",)
+    assert installed.get("/health") == {"status": "ok"}
     assert "llamacpp_slots" in installed.run("statusd", "plugins")
 
 
