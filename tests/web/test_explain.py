@@ -100,7 +100,7 @@ def test_a_source_that_is_not_configured_says_how_it_would_be():
     world = World((origin("a"),), unconfigured=frozenset({"a"}))
     assert sentences(world, "sources/a") == (
         ['"a" is not probed. What stands: off (not_configured): No address is configured.'],
-        ['It changes once "a" is configured and the daemon has been started again.'],
+        ['It changes once "a" is configured, at the next reload or restart.'],
     )
 
 

@@ -84,7 +84,7 @@ def _of_the_probes(subject: Subject) -> Iterator[str]:
     match subject.phase:
         case Phase.IDLE:
             wants = "is configured" if newest.status is Status.OFF else "can be probed"
-            yield f"It changes once {source} {wants} and the daemon has been started again."
+            yield f"It changes once {source} {wants}, at the next reload or restart."
         case Phase.PENDING | Phase.OVERDUE:
             yield f"What the first probe of {source} says when it has finished counts at once."
         case Phase.SILENT | Phase.OBSERVED | Phase.RESTORED:
