@@ -284,6 +284,35 @@ async def test_a_long_poll_and_an_event_stream_go_on_over_a_reload(tmp_path):
         assert "mock" in json.loads(answer.body)["node"]["children"]["sources"]["children"]
 
 
+async def test_who_was_let_in_by_a_token_is_let_go_once_it_is_another_one(tmp_path, monkeypatch):
+    locked = '[http]\nhosts = {}\ntoken = {{ env = "A_TOKEN" }}\n[sources.mock]\nplugin = "mock"\n'
+    monkeypatch.setenv("A_TOKEN", "correct-horse-battery")
+    async with reloading(tmp_path, locked.format("[]")) as daemon, trio.open_nursery() as nursery:
+        revision = daemon.running.daemon.hub.snapshot.revision
+        answers = {}
+
+        async def ask(path):
+            port = int(daemon.client.base.rpartition(":")[2])
+            head = "Host: localhost\r\nAuthorization: Bearer correct-horse-battery\r\nConnection: close"
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await stream.send_all(f"GET {path} HTTP/1.1\r\n{head}\r\n\r\n".encode())
+                answers[path] = b"".join([piece async for piece in stream])
+
+        poll = f"/state/sources/mock?since={revision}&wait=60"
+        nursery.start_soon(ask, "/events?path=sources")
+        nursery.start_soon(ask, poll)
+        traffic = daemon.running.daemon.edge.traffic
+        await until(lambda: (traffic.streams, traffic.waiting) == (1, 1))
+        assert (await daemon.reload(locked.format('["a.example"]'))).ok
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert (traffic.streams, traffic.waiting, answers) == (1, 1, {})  # they may still
+        monkeypatch.setenv("A_TOKEN", "another-horse-battery")
+        assert (await daemon.reload(locked.format('["a.example"]'))).ok
+        await until(lambda: len(answers) == 2)
+        assert answers[poll].startswith(b"HTTP/1.1 401 ")
+        assert answers["/events?path=sources"].endswith(b"\r\n0\r\n\r\n")
+
+
 async def test_reloads_leave_no_task_no_thread_and_no_descriptor_behind(tmp_path):
     async with Upstream() as one, Upstream() as two:
         texts = [http("a", one), http("a", two) + http("b", one), http("b", one, timeout=1.5)]

@@ -95,8 +95,11 @@ class Service:
     now: Callable[[], float] = time.time
 
     def become(self, other: Service) -> None:
-        """Serve what `other` serves, to whoever asks from now on."""
+        """Serve what `other` serves, to whoever asks from now on; who waits, and may not ask any more, waits no longer."""
+        before = self.access
         self.site, self.freshness, self.access = other.site, other.freshness, other.access
+        if before != other.access:
+            self.feed.stir()
 
 
 @attrs.define(eq=False)
@@ -163,7 +166,8 @@ class Answers:
             with patience.wait(self.patience):
                 if waits and since is not None and endpoint.branch is not None:
                     with trio.move_on_after(seconds):
-                        await self.service.feed.change_of(endpoint.branch, since)
+                        may_go_on = self.let_in(asked)
+                        await self.service.feed.change_of(endpoint.branch, since, may_go_on)
                 detail = await self._freshened(endpoint, asked)
         finally:
             self.traffic.waiting -= 1
@@ -201,6 +205,20 @@ class Answers:
         if asked.method not in METHODS:
             return self.problem(asked, 405, route, {"allow": ALLOW})
         return endpoint
+
+    def let_in(self, asked: Asked) -> Callable[[], bool]:
+        """Return what tells from now on whether a request that has been let in would be let in still."""
+        access = self.service.access
+
+        def is_let_in() -> bool:
+            nonlocal access
+            if access is not self.service.access:
+                if isinstance(self.find(asked), Answer):
+                    return False
+                access = self.service.access
+            return True
+
+        return is_let_in
 
     def problem(
         self,

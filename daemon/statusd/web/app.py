@@ -158,7 +158,7 @@ def _streamed(answers: Answers, asked: Asked, limits: Limits) -> Response:
     if asked.method != "HEAD":
         traffic.streams += 1  # from before the answer begins: many may ask before the first one is sent
         scope: Any = request.scope  # a dict, into which more may be put than its type has
-        scope[STREAM] = event_stream(feed, branch, last_id)
+        scope[STREAM] = event_stream(feed, branch, last_id, answers.let_in(asked))
     return _response(head)
 
 

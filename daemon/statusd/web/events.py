@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import trio
@@ -21,8 +21,10 @@ CHUNK: Final = 32 * 1024
 """Bytes that are sent in one piece at most: what a client that does not read costs beside its connection."""
 
 
-async def event_stream(feed: Feed, path: str, last_id: int | None) -> AsyncIterator[bytes]:
-    """Yield the events of the branch at `path`, for ever; ends when the feed is closed.
+async def event_stream(
+    feed: Feed, path: str, last_id: int | None, may_go_on: Callable[[], bool] = lambda: True
+) -> AsyncIterator[bytes]:
+    """Yield the events of the branch at `path`, for ever; ends when the feed is closed, or it may not go on.
 
     Nothing here holds on to a snapshot or a node: while a stream waits, that would keep the whole tree of then.
 
@@ -30,13 +32,14 @@ async def event_stream(feed: Feed, path: str, last_id: int | None) -> AsyncItera
         feed: where they come from.
         path: the branch.
         last_id: the newest revision that the client knows, or None.
+        may_go_on: asked before each event; a reload may have changed who may ask.
     """
     feed.readers += 1
     try:
         yield RETRY
         seen = resumed(feed, path, last_id)
         await feed.turn()
-        while not feed.is_closed:
+        while not feed.is_closed and may_go_on():
             parts, seen = _next_parts(feed, path, seen)
             for piece in _pieces(parts):
                 yield piece

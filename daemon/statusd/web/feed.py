@@ -89,6 +89,10 @@ class Feed:
             self._size -= self._ring.popleft().size
         self._waiting.changed(entry.nodes, entry.revision)
 
+    def stir(self) -> None:
+        """Let every reader see whether it may go on: who may ask for what has changed."""
+        self._waiting.stir(self.snapshot.revision)
+
     def close(self) -> None:
         """Let every reader end."""
         self.is_closed = True
@@ -129,16 +133,17 @@ class Feed:
         """
         return await self._waiting.change(path)
 
-    async def change_of(self, path: str, revision: int) -> None:
+    async def change_of(self, path: str, revision: int, may_go_on: Callable[[], bool] = lambda: True) -> None:
         """Return once the branch at `path` has changed since `revision`; at once when nobody can tell.
 
         Args:
             path: of the branch; one that is not there has nothing to wait for.
             revision: an unknown or future one has nothing to wait for, either.
+            may_go_on: whether to wait at all; asked again after each `stir`.
         """
         if revision > self.snapshot.revision:
             return
-        while not self.is_closed:
+        while not self.is_closed and may_go_on():
             changed = self.revision_of(path)
             if changed is None or changed > revision:
                 return

@@ -69,6 +69,12 @@ class Waiting:
             self._wake(path, revision - 1)
         self._woken.unpark()
 
+    def stir(self, revision: int) -> None:
+        """Wake everybody, one after another; nothing has changed after `revision`."""
+        for path in list(self._branches):
+            self._wake(path, revision)
+        self._woken.unpark()
+
     def end(self, revision: int) -> None:
         """Wake everybody at once; nothing has changed after `revision`."""
         for path in list(self._branches):
