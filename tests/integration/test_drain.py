@@ -9,12 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import attrs
 import pytest
 
+from statusd.control.asking import ControlError, ask
+from statusd.control.protocol import FILE
 from tests.stages import configured
 
 STATUSD = Path(sys.executable).with_name("statusd")
@@ -54,9 +57,7 @@ class Service:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
             )
-        self.until(
-            lambda: self.get("/readyz")[0] in {200, 503} and (self.folder / "run/control.sock").exists()
-        )
+        self.until(lambda: self.get("/readyz")[0] in {200, 503} and self.takes_commands())
 
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
@@ -89,6 +90,20 @@ class Service:
         node = json.loads(self.get(f"/state/{path}")[1])["node"]
         return node["status"], node["reason"], node["message"]
 
+    @property
+    def control(self):
+        return self.folder / "run" / FILE
+
+    def drained(self):
+        """Return path -> reason of what is drained, without the time that a command takes to start."""
+        return {one["path"]: one["reason"] for one in ask(self.control, "drains")["drains"]}
+
+    def takes_commands(self):
+        """Return whether it listens on its control socket, whose file a killed one leaves behind; an OSError: it does not."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.control))
+        return True
+
     def command(self, *arguments):
         """Return the exit code, the standard output and the standard error of a command."""
         done = subprocess.run(
@@ -103,22 +118,39 @@ class Service:
         return out
 
 
+@contextlib.contextmanager
+def installed(folder):
+    """Give a daemon that has not been started; it is gone afterwards."""
+    (folder / "run").mkdir()
+    (folder / "state").mkdir()
+    (folder / "statusd.toml").write_text(configured(CONFIG))
+    service = Service(folder)
+    try:
+        yield service
+    finally:
+        if service.process is not None:
+            service.process.kill()
+            service.process.wait()
+
+
 @pytest.fixture
 def stopped(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "state").mkdir()
-    (tmp_path / "statusd.toml").write_text(configured(CONFIG))
-    service = Service(tmp_path)
-    yield service
-    if service.process is not None:
-        service.process.kill()
-        service.process.wait()
+    with installed(tmp_path) as service:
+        yield service
 
 
 @pytest.fixture
 def service(stopped):
     stopped.start()
     return stopped
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory):
+    """A daemon for tests that change nothing."""
+    with installed(tmp_path_factory.mktemp("untouched")) as service:
+        service.start()
+        yield service
 
 
 def test_a_source_is_drained_everywhere_and_put_back(service):
@@ -208,11 +240,11 @@ def test_as_json_all_is_there_for_programs(service):
         (["drains", "extra"], 2, "unrecognized"),
     ],
 )
-def test_mistakes_are_said_and_change_nothing(service, arguments, code, words):
-    found, out, error = service.command(*arguments)
+def test_mistakes_are_said_and_change_nothing(untouched, arguments, code, words):
+    found, out, error = untouched.command(*arguments)
     assert (found, out) == (code, "")
     assert words in error
-    assert service.well("drains") == "Nothing is drained.\n"
+    assert untouched.drained() == {}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -235,31 +267,28 @@ def test_it_is_kept_over_restarts(service, number):
 
 
 def test_killed_at_any_moment_what_was_answered_is_kept_and_the_file_is_whole(service):
-    given = random.Random(7)
-    for number in range(6):
-        asked = subprocess.Popen(
-            [STATUSD, "drain", "sources/one", "--reason", f"round {number}"],
-            env=service.environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    given, before = random.Random(7), {}
+    for number in range(8):
+        made, answered = {"sources/one": f"round {number}"}, []
+
+        def drain(reason=made["sources/one"], answered=answered):
+            with contextlib.suppress(ControlError):  # the daemon may be gone at any point
+                answered.append(ask(service.control, "drain", {"path": "sources/one", "reason": reason}))
+
+        asking = threading.Thread(target=drain)
+        asking.start()
         if number % 2:
-            asked.wait(30)
+            asking.join(30)
+            assert answered
         else:
-            time.sleep(given.uniform(0.1, 0.5))
+            time.sleep(given.uniform(0, 0.02))
         service.stop(signal.SIGKILL)
-        asked.communicate(timeout=30)
-        was_answered = asked.returncode == 0
+        asking.join(30)
         service.start()
-        reason = [one["reason"] for one in json.loads(service.well("drains", "--json"))]
-        assert (
-            reason == [f"round {number}"]
-            if was_answered
-            else [[], [f"round {number}"], [f"round {number - 1}"]]
-        )
+        found = service.drained()
+        assert found == made if answered else found in (before, made)
         assert not list((service.folder / "state").glob("*.damaged"))
-        service.well("drain", "sources/one", "--reason", f"round {number}")
+        before = found
 
 
 def test_a_damaged_file_is_set_aside_and_said_and_the_daemon_starts(stopped):
@@ -304,9 +333,7 @@ def test_a_daemon_that_stops_is_not_held_up_by_silent_clients(service):
             client.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 client.connect(str(service.folder / "run" / "control.sock"))
-        began = time.monotonic()
-        assert service.stop() == 0
-        assert time.monotonic() - began < 4
+        assert service.stop() == 0  # else something had to end it
 
 
 def test_another_directory_is_looked_in_where_one_is_given(service, tmp_path):
