@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable
+from bisect import bisect
+from collections.abc import Iterable, Mapping, Sequence
+from os.path import commonprefix
 from typing import Any, Final
+
+import attrs
 
 from statusd.values import MASK
 
@@ -13,11 +17,49 @@ SHORTEST: Final = 4
 """Characters below which a value is not masked: it would blank out ordinary words and protects nothing."""
 RETIRED: Final = 1000
 """Values of former configurations that are still masked, so that keys that change every day fill no memory."""
+BEGINNING: Final = 8
+"""Characters of a value from which on its beginning is masked, too, where the rest was cut off."""
+BARE: Final = 16
+"""Likewise, where no ellipsis says that something was cut off: one may begin with what is a word elsewhere."""
+_CUTS: Final = ("...", "\u2026")
+_LONGEST: Final = 1000
+"""Characters of a beginning that is looked for: nothing is cut to more, and what is hostile may have many of them."""
 _SHARED: Final = 3
 """First characters by which values are told apart, fewer than `SHORTEST`: nobody waits while a thousand are tried in turn."""
 _BREAKS: Final = re.compile("([\n\r\v\f\x1c-\x1e\x85\u2028\u2029])")
 _INDENT: Final = "[ |]*"
 """What the traceback of an exception group has before each line of an exception's text, after whatever ends a line."""
+
+
+@attrs.frozen(eq=False)
+class _Known:
+    """What is masked at a time.
+
+    Attributes:
+        values: the secrets, the newest last.
+        whole: matches any of them.
+        beginnings: matches what the longer ones begin with, or None.
+        longer: that -> those that begin with it, in order.
+    """
+
+    values: tuple[str, ...] = ()
+    whole: re.Pattern[str] | None = None
+    beginnings: re.Pattern[str] | None = None
+    longer: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, values: tuple[str, ...]) -> _Known:
+        longest_first = sorted(values, key=len, reverse=True)
+        longer: dict[str, list[str]] = {}
+        for value in sorted(values):
+            if len(value) > BEGINNING:
+                longer.setdefault(value[:BEGINNING], []).append(value)
+        return cls(
+            values,
+            re.compile(_alternatives(longest_first)),
+            re.compile(_alternatives(list(longer))) if longer else None,
+            longer,
+        )
 
 
 class Redactor:
@@ -29,8 +71,7 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._learning = threading.Lock()
-        self._pattern: re.Pattern[str] | None = None
-        self._known: tuple[str, ...] = ()
+        self._known = _Known()
         self.learn(secrets)
 
     def learn(self, secrets: Iterable[str]) -> None:
@@ -40,23 +81,26 @@ class Redactor:
         started may still end, and a key that was replaced may still be good. Of them the `RETIRED` newest are kept.
         """
         new = dict.fromkeys(value for value in secrets if len(value) >= SHORTEST)
-        with (
-            self._learning
-        ):  # a reload that was given up for its hanging file system may still learn what it read
-            retired = [value for value in self._known if value not in new][-RETIRED:]
-            known = (*retired, *new)
-            if set(known) != set(self._known):  # else, as at most reloads, nothing is to be compiled
-                longest_first = sorted(known, key=len, reverse=True)
-                self._pattern = re.compile(_alternatives(longest_first))
-            self._known = known  # last: what no pattern could be made of is not known
+        # A reload that was given up, since its file system hangs, may learn what it reads at any time.
+        with self._learning:
+            before = self._known
+            retired = [value for value in before.values if value not in new][-RETIRED:]
+            values = (*retired, *new)
+            # Nothing is to be compiled at most reloads.
+            is_same = set(values) == set(before.values)
+            self._known = attrs.evolve(before, values=values) if is_same else _Known.of(values)
 
     def __call__(self, text: str) -> str:
-        """Return `text` with the secrets masked."""
-        return self._pattern.sub(MASK, text) if self._pattern is not None else text
+        """Return `text` with the secrets masked, and what is left of one at whose end the text was cut."""
+        known = self._known
+        if known.whole is None:
+            return text
+        text = known.whole.sub(MASK, text)
+        return text if known.beginnings is None else _without_cut_ones(text, known, known.beginnings)
 
     def value(self, value: Any) -> Any:
         """Return a JSON value with the secrets in its strings and keys masked."""
-        if self._pattern is None:
+        if self._known.whole is None:
             return value
         if isinstance(value, str):
             return self(value)
@@ -65,6 +109,26 @@ class Redactor:
         if isinstance(value, dict):
             return {self(key): self.value(item) for key, item in value.items()}
         return value
+
+
+def _without_cut_ones(text: str, known: _Known, beginnings: re.Pattern[str]) -> str:
+    """Mask the beginnings of secrets that end before an ellipsis, or where the text does: plugins cut what upstreams say."""
+    pieces, at = [], 0
+    for found in beginnings.finditer(text):
+        start = found.start()
+        end = start + _shared(text[start : start + _LONGEST], known.longer.get(found[0], ()))
+        is_cut = text.startswith(_CUTS, end) or (end == len(text) and end - start >= BARE)
+        if start >= at and end > start and is_cut:
+            pieces += [text[at:start], MASK]
+            at = end
+    return "".join([*pieces, text[at:]]) if pieces else text
+
+
+def _shared(text: str, values: Sequence[str]) -> int:
+    """Return how many characters `text` has in common with the one of `values`, in order, that is most like it."""
+    place = bisect(values, text)  # on one side of which it must stand
+    nearest = values[max(place - 1, 0) : place + 1]
+    return max((len(commonprefix((text, value))) for value in nearest), default=0)  # noqa: RUF071  # of texts, not of paths
 
 
 def _alternatives(values: list[str], at: int = 0) -> str:

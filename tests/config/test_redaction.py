@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import threading
+import time
 from urllib.parse import quote
 
 import pytest
@@ -71,6 +72,51 @@ def test_a_secret_is_masked_however_it_is_quoted():
     redact = known(secret)
     for what, text in texts.items():
         assert redact(text).replace(MASK, "").strip("it\\'s \"") == "", what
+
+
+KEY = "sk-proj-" + "Ab3dE" * 30
+
+
+@pytest.mark.parametrize(
+    ("length", "after"),
+    [
+        *(
+            (length, after)
+            for length in (8, 30, 100, len(KEY) - 1)
+            for after in ("...", "...'}", "\u2026 (401)")
+        ),
+        *((length, "") for length in (16, 30, 100, len(KEY) - 1)),
+    ],
+)
+def test_what_a_cut_left_of_a_secret_is_masked(length, after):
+    """As where a plugin cuts an upstream's "Incorrect API key provided: sk-..." before anybody masks it."""
+    redact = known(KEY)
+    assert redact(f"provided: {KEY[:length]}{after}") == f"provided: ***{after}"
+    assert redact.value({"a": [f"{KEY[:length]}{after}"]}) == {"a": [f"***{after}"]}
+
+
+def test_what_only_begins_as_a_secret_does_is_shown():
+    redact = Redactor(["password-of-mine", "password-of-theirs", "short-1"])
+    for text in (
+        "password",
+        "passwo...",
+        "passwords...",
+        "password of ... mine",
+        "short-...",
+        "the password-file is",
+    ):
+        assert redact(text) == text
+    assert redact("password-of-t... password-of-m... password-of-x...") == "***... ***... password-of-x..."
+
+
+def test_a_text_full_of_beginnings_is_no_work():
+    redact = Redactor([f"{KEY[:60]}{number:03}" for number in range(1000)])
+    text = KEY[:8] * 30_000
+    began = time.process_time()
+    assert redact(text) == text
+    assert (
+        time.process_time() - began < 3
+    )  # 0.1 s; three minutes where each is held against all that begin so
 
 
 def test_what_is_learned_at_the_same_time_is_masked_whoever_is_done_first(monkeypatch):

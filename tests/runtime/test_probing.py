@@ -6,6 +6,7 @@ import trio
 
 from statusd import Payload, ProbeError, Report, Source, Status, segment
 from statusd.net.trace import Trace
+from statusd.plugin.validation import MAX_MESSAGE
 from statusd.redaction import Redactor
 from statusd.runtime.context import SourceLog
 from statusd.runtime.probing import Prober
@@ -273,6 +274,26 @@ async def test_secrets_are_masked_in_messages_and_facts():
     (report,) = await prober(returning(told), secrets=["hunter2"]).probe()
     assert report.message == "The key *** is wrong."
     assert report.facts == {"echo": ["Bearer ***"]}
+
+
+@pytest.mark.parametrize("before", [0, MAX_MESSAGE - 12, MAX_MESSAGE - 3, MAX_MESSAGE])
+async def test_a_secret_where_a_long_message_is_cut_does_not_show_in_part(before):
+    told = "x" * before + " hunter2-hunter2 " + "x" * MAX_MESSAGE
+    for probe in (
+        returning(Report.ok(message=told)),
+        returning([Report.ok(path="part", message=told)]),
+        raising(ProbeError("failed", told)),
+    ):
+        (report,) = await prober(probe, secrets=["hunter2-hunter2"]).probe()
+        assert "hunt" not in report.message
+        assert len(report.message) == MAX_MESSAGE
+    failing = prober(
+        raising(ProbeError("failed", "no")),
+        on_failure=lambda _self, failure: attrs.evolve(failure, message=told),
+        secrets=["hunter2-hunter2"],
+    )
+    (report,) = await failing.probe()
+    assert "hunt" not in report.message
 
 
 async def test_secrets_are_masked_in_paths_and_names_of_measurements_too():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -38,7 +38,9 @@ _SEGMENT: Final = re.compile(r"(?!\.{1,2}$)(?:[A-Za-z0-9_.~-]|%[0-9A-F]{2})+")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def checked_reports(value: object, *, models: Iterable[str] = ()) -> tuple[Report, ...]:
+def checked_reports(
+    value: object, *, models: Iterable[str] = (), redact: Callable[[str], str] = str
+) -> tuple[Report, ...]:
     """Return what a probe returned as a tuple of reports, each a copy that the plugin cannot change any more.
 
     The copy is bounded by the limits in this module, so a cycle or 100 MB of facts costs no more than they allow.
@@ -47,6 +49,7 @@ def checked_reports(value: object, *, models: Iterable[str] = ()) -> tuple[Repor
     Args:
         value: what the probe returned.
         models: the ids that the source may report about.
+        redact: masks the secrets in a text, before a long one is cut: of half a secret nobody knows what it is.
 
     Raises:
         ReportError: with what is wrong and where.
@@ -54,7 +57,7 @@ def checked_reports(value: object, *, models: Iterable[str] = ()) -> tuple[Repor
     reports = _items(value)
     budget = _Budget(MAX_FACTS)
     allowed = frozenset(models)
-    result = tuple(_checked(report, allowed, budget) for report in reports)
+    result = tuple(_checked(report, allowed, budget, redact) for report in reports)
     _expect_distinct(result)
     return result
 
@@ -74,7 +77,7 @@ def _items(value: object) -> Sequence[object]:
     return items
 
 
-def _checked(report: object, models: frozenset[str], budget: _Budget) -> Report:
+def _checked(report: object, models: frozenset[str], budget: _Budget, redact: Callable[[str], str]) -> Report:
     if not isinstance(report, Report):
         raise ReportError(f"The list of reports holds {_kind(report)}.")
     status = report.status
@@ -91,7 +94,7 @@ def _checked(report: object, models: frozenset[str], budget: _Budget) -> Report:
     return Report(
         status=status,
         reason=_word(report.reason, "reason", about),
-        message=_text(report.message, "message")[:MAX_MESSAGE],
+        message=redact(_text(report.message, "message"))[:MAX_MESSAGE],
         path=where,
         model=model,
         label=_word(report.label, "label", about) if report.label else "",

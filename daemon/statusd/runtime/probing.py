@@ -101,7 +101,7 @@ class Prober:
         try:
             with trio.fail_after(self.timeout):
                 value = await self._call()
-            reports = checked_reports(value, models={*known, *self.models})
+            reports = checked_reports(value, models={*known, *self.models}, redact=self.redact)
         except trio.TooSlowError:
             reports = self._failed(Report.down("timeout", self._timeout_message()))
         except ReportError as error:
@@ -137,14 +137,14 @@ class Prober:
             name = type(cause).__name__
             return Report.unknown("plugin_failed", f"The plugin raised {name}; the log has the traceback.")
         try:
-            return checked_reports(Report.down(cause.reason, cause.message))[0]
+            return checked_reports(Report.down(cause.reason, cause.message), redact=self.redact)[0]
         except ReportError:
             return Report.down("failed", "The probe failed, and the reason it gave is not a word.")
 
     def _failed(self, failure: Report) -> Reports:
         """Return the reports for a failed probe, with what the source adds to it."""
         try:
-            return checked_reports(self.source.on_failure(failure), models=self.models)
+            return checked_reports(self.source.on_failure(failure), models=self.models, redact=self.redact)
         except BaseException as error:  # noqa: BLE001  # containment: this too is the plugin's code
             self._faults.add_exception(error)
             return (failure,)
