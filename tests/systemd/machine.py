@@ -89,7 +89,7 @@ class Machine:
             "sh", "-c", 'mkdir -p "$(dirname "$1")" && cat >"$1" && chmod 644 "$1"', "sh", path, input=text
         )
 
-    def wait(self, condition, seconds=15):
+    def wait(self, condition, seconds=30):
         """Wait until `condition` holds."""
         deadline = time.monotonic() + seconds
         while not (value := condition()):
