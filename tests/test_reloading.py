@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from statusd.commands.reload import reload
+from statusd.commands.reload import is_in_log, reload
 from statusd.errors import StartError
 from statusd.outcome import Outcome, file_in, monotonic, read, start_of, write
 
@@ -102,6 +102,26 @@ def test_mistakes_are_told_with_the_exit_code_of_a_configuration(tmp_path, daemo
     assert done.as_text().splitlines() == [
         "f.toml: a: unknown key", "f.toml: b: unknown key", "not reloaded: generation 1 goes on",
     ]  # fmt: skip
+
+
+def test_mistakes_that_the_daemon_has_told_the_journal_are_not_told_it_again(tmp_path, daemon):
+    mistake = "x.toml: sources.b.plugin: missing"
+    process = daemon({"ok": False, "code": 78, "messages": [mistake]})
+    found = reload({}, pid=process.pid, directory=str(tmp_path))
+    assert found.as_text() == f"{mistake}\nnot reloaded: generation 1 goes on"
+    assert found.as_text(is_in_log=True).splitlines() == [
+        "not reloaded: generation 1 goes on; what is wrong stands before this in the log"
+    ]
+
+
+def test_a_command_of_the_unit_prints_to_the_journal_and_one_of_a_shell_does_not(tmp_path):
+    with (tmp_path / "stream").open("wb") as stream:
+        found = os.fstat(stream.fileno())
+        journal = {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
+        assert is_in_log(journal | {"MAINPID": "1"}, stream.fileno())
+        assert not is_in_log(journal, stream.fileno())
+        assert not is_in_log({"MAINPID": "1"}, stream.fileno())
+        assert not is_in_log(journal | {"MAINPID": "1"}, 1)
 
 
 def test_a_daemon_that_ends_meanwhile_is_told(tmp_path, daemon):

@@ -55,10 +55,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _reload(options: argparse.Namespace) -> int:
-    from statusd.commands.reload import reload
+    from statusd.commands.reload import is_in_log, reload
 
     reloaded = reload(os.environ, pid=options.pid, directory=options.runtime_directory)
-    _print(reloaded.as_json() if options.json else reloaded.as_text())
+    in_log = is_in_log(os.environ)
+    _print(reloaded.as_json() if options.json else reloaded.as_text(is_in_log=in_log))
     return reloaded.exit_code
 
 

@@ -51,6 +51,14 @@ def test_a_reload_with_a_wrong_configuration_fails_and_the_old_one_goes_on(servi
     assert service.get("/models")["models"] == ["m"]
     [entry] = service.entries(f"MESSAGE_ID={RELOAD_FAILED.id}", f"_PID={pid}")
     assert "sources.b.plugin: missing" in entry["MESSAGE"]
+    # What systemd ran says where the mistakes are, and does not repeat them.
+    said = [
+        one["MESSAGE"] for one in service.entries() if one["_PID"] != pid and one["_TRANSPORT"] == "stdout"
+    ]
+    assert [text for text in said if "not reloaded" in text] == [
+        "not reloaded: generation 1 goes on; what is wrong stands before this in the log"
+    ]
+    assert not any("sources.b.plugin" in text for text in said)
     installed.configure(WELL)
     service.run("systemctl", "reload", "statusd.service")
     assert configured(service)["status"] == "ok"

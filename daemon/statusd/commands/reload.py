@@ -24,6 +24,7 @@ from statusd.outcome import (
     users_of,
 )
 from statusd.systemd.escaping import escape
+from statusd.systemd.journal import is_journal
 
 TIMEOUT: Final = 25.0
 """Seconds that a reload may take: less than the unit gives ``ExecReload=`` (TimeoutStartSec=30s), so that this says why."""
@@ -56,14 +57,31 @@ class Reloaded:
             "seconds": round(outcome.ended - outcome.began, 3),
         }
 
-    def as_text(self) -> str:
-        """Return it for people, and their terminals."""
+    def as_text(self, *, is_in_log: bool = False) -> str:
+        """Return it for people, and their terminals.
+
+        Args:
+            is_in_log: whether it goes where the daemon has said already what is wrong.
+        """
         outcome = self.outcome
         messages = [escape(message) for message in outcome.messages]
         if outcome.ok:
             told = f"reloaded: generation {outcome.generation}; {messages[0] if messages else 'as it was'}"
             return "\n".join([told, *messages[1:]])
-        return "\n".join([*messages, f"not reloaded: generation {outcome.generation} goes on"])
+        failed = f"not reloaded: generation {outcome.generation} goes on"
+        if is_in_log:
+            return f"{failed}; what is wrong stands before this in the log"
+        return "\n".join([*messages, failed])
+
+
+def is_in_log(environ: Mapping[str, str], descriptor: int = 1) -> bool:
+    """Whether this runs as ``ExecReload=``, and what it prints goes to the journal, as what the daemon logs does.
+
+    Args:
+        environ: the environment; systemd alone sets ``$MAINPID``.
+        descriptor: where it prints.
+    """
+    return _main_pid(environ) is not None and is_journal(environ, descriptor)
 
 
 def reload(
