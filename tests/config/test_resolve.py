@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from statusd import Secret, SourceInfo
@@ -141,6 +142,22 @@ def test_unknown_views_and_sinks_are_mistakes(mistakes):
     assert mistakes("[views.other]\n[sinks.jurnal]") == [
         'views.other: unknown view; expected "page"',
         'sinks.jurnal: unknown sink; did you mean "journal"?',
+    ]
+
+
+def test_what_an_unknown_view_or_sink_wants_may_be_a_plugin_that_is_not_enabled(mistakes, plugins):
+    idle = {"is_builtin": False, "is_enabled": False, "registry": None}
+    plugins["strangers"] = attrs.evolve(plugins["wanting"], name="strangers", **idle)
+    assert mistakes("[views.other]\n[sinks.jurnal]") == [
+        'views.other: unknown view; expected "page", or list the plugin that brings it in [plugins] enabled: strangers',
+        'sinks.jurnal: unknown sink; did you mean "journal"?',
+    ]
+    del plugins["everything"]
+    assert mistakes("[sinks.bell]") == [
+        (
+            "sinks.bell: unknown sink; no plugin that is loaded brings any sink; remove it, "
+            "or list the plugin that brings it in [plugins] enabled: strangers"
+        ),
     ]
 
 

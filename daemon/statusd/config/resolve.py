@@ -250,13 +250,21 @@ class _Resolution:
             )
             self.faults.append(Fault(path=below(path, name), reason="plugin_missing", message=message))
             return
-        remedy = suggestion(name, known, none=f"no plugin brings any {what}; remove it")
+        remedy = suggestion(name, known, none=f"no plugin that is loaded brings any {what}; remove it")
+        idle = sorted(plugin.name for plugin in self.catalogue.plugins.values() if _is_idle(plugin))
+        if idle and closest(name, known) is None:
+            remedy += f", or list the plugin that brings it in [plugins] enabled: {', '.join(idle)}"
         self.mistakes.append(Mistake(below(path, name), f"unknown {what}; {remedy}"))
 
 
 def _may_be_missed(plugin: InstalledPlugin) -> bool:
     """Whether `plugin` failed to load or was told not to; a stranger's that nobody names is not missed."""
     return plugin.error is not None or (plugin.is_builtin and not plugin.is_enabled)
+
+
+def _is_idle(plugin: InstalledPlugin) -> bool:
+    """Whether `plugin` is a stranger's, and merely not named: it may bring what nobody knows."""
+    return plugin.error is None and not plugin.is_builtin and not plugin.is_enabled
 
 
 def _default_interval(declared: type[Source]) -> float:
