@@ -95,7 +95,8 @@ async def test_a_plugin_that_pretends_an_interrupt_fails_alone(tmp_path, install
         assert (await daemon.client.node("sources/it"))["reason"] == "plugin_failed"
 
 
-async def test_a_sink_that_hangs_is_left_alone_once_it_is_not_wanted_any_more(tmp_path, install):
+async def test_a_sink_that_hangs_is_left_alone_once_it_is_not_wanted_any_more(tmp_path, install, monkeypatch):
+    monkeypatch.setattr("statusd.runtime.sinks.LEAVE", 0.2)
     ended = trio.Event()
 
     @attrs.frozen(kw_only=True)

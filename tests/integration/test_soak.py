@@ -16,7 +16,7 @@ BARS = ("failed requests", "outcomes not as expected", "histories lost")
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the load wants a core of its own")
 def test_reloads_at_random_under_load_lose_no_request_and_no_history():
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--reloads", "15", "--rate", "20", "--brief"],
+        [sys.executable, str(SCRIPT), "--reloads", "10", "--rate", "20", "--brief"],
         capture_output=True,
         text=True,
         timeout=170,

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
@@ -45,6 +45,7 @@ async def test_revisions_grow_although_the_clock_was_set_back(tmp_path, nursery)
     assert RevisionFile.under_systemd(environ).first(1_000_000_000.0) > reached
 
 
+@settings(max_examples=25)  # each writes some twenty files, and has the disk take them
 @given(st.lists(st.tuples(st.floats(0, 4e9), st.integers(0, RESERVED * 2)), max_size=6))
 def test_a_process_begins_above_all_that_were_before(tmp_path_factory, runs):
     environ = {"STATE_DIRECTORY": str(tmp_path_factory.mktemp("state"))}
