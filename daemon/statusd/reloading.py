@@ -212,7 +212,10 @@ class Reloader:
             )
 
     async def _watch(self, running: Running) -> NoReturn:
-        """Want a reload once the file has changed and then stayed the same for a look, while that is configured."""
+        """Want a reload once the file has changed and then stayed the same for a look, while that is configured.
+
+        An empty file is one that is about to be written, or could not be: on a full disk that is all that is left of it.
+        """
         limiter = trio.CapacityLimiter(1)  # its own: a file system that hangs must not stop other work
         changed: _Signature = ()
         while True:
@@ -222,10 +225,14 @@ class Reloader:
             now = await trio.to_thread.run_sync(
                 self.reading.signature, abandon_on_cancel=True, limiter=limiter
             )
-            if now != self._seen and now == changed:
+            if now != self._seen and now == changed and not _is_empty(now):
                 self._seen = now
                 self.want()
             changed = now
+
+
+def _is_empty(signature: _Signature) -> bool:
+    return signature[3:4] == (0,)
 
 
 def _cut(message: str) -> str:

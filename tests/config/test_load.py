@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,7 +69,7 @@ def test_a_file_that_cannot_be_had_is_told_with_the_remedy(tmp_path):
     assert told("x" * 5000)[0].endswith("is too long a path; name an existing file with --config")
 
 
-def refuse(*_arguments):
+def refuse(*_args, **_named):
     raise PermissionError(13, "refused")
 
 
@@ -79,7 +80,7 @@ def test_a_file_without_permission_is_told(monkeypatch, system_path):
 
 
 def test_a_system_file_that_cannot_be_looked_at_is_not_taken_for_absent(monkeypatch, system_path):
-    monkeypatch.setattr(load, "os", SimpleNamespace(stat=refuse))
+    monkeypatch.setattr(load, "os", SimpleNamespace(**{**vars(os), "stat": refuse}))
     assert told() == ["does not exist; correct or remove it"]
 
 
@@ -93,6 +94,26 @@ def test_a_path_that_is_not_utf8_is_shown_as_text_that_can_be_sent(tmp_path):
     with pytest.raises(ConfigError) as told:
         read(path, {})
     assert told.value.origin.encode().endswith(rb"/c\udcff.toml")
+
+
+def test_a_pipe_is_read_to_its_end_and_not_waited_for_for_ever(tmp_path, monkeypatch):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(TEXT.format("piped"),))
+    writer.start()
+    assert [*read(str(pipe), {}).sources] == ["piped"]
+    writer.join()
+    monkeypatch.setattr(load, "PIPE", 0.05)
+    expected = [
+        "is a pipe that nobody has written to its end within 10 s; name an existing file with --config"
+    ]
+    assert told(str(pipe)) == expected
+    descriptor = os.open(pipe, os.O_RDWR)
+    try:
+        os.write(descriptor, b"x = 1\n")
+        assert told(str(pipe)) == expected
+    finally:
+        os.close(descriptor)
 
 
 def test_an_endless_file_is_read_up_to_its_bound():

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import re
+import select
+import stat
+import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -22,6 +25,8 @@ VARIABLE: Final = "STATUSD_CONFIG"
 BUILT_IN: Final = "the built-in configuration"
 MAX_SIZE: Final = 1 << 20
 """Bytes of a configuration."""
+PIPE: Final = 10.0
+"""Seconds in which a pipe must give all of it: a read that nobody answers would hold its thread for ever."""
 
 _PLACE: Final = re.compile(
     r"(?P<problem>.*) \(at (?P<place>line \d+, column \d+|end of document)\)", re.DOTALL
@@ -105,8 +110,7 @@ def _read(path: str, remedy: str) -> str:
         ConfigError: with `remedy`, when it cannot be had.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  # takes the path as given, so that errors show it so
-            content = file.read(MAX_SIZE + 1)
+        content = _content(path)
     except OSError as error:
         raise _unreadable(path, _PROBLEMS.get(error.errno or 0, "cannot be read"), remedy) from None
     except ValueError:
@@ -122,7 +126,35 @@ def _read(path: str, remedy: str) -> str:
         ) from None
 
 
+def _content(path: str) -> bytes:
+    """Return what the file holds; where that is more than `MAX_SIZE`, more than that."""
+    with open(path, "rb", opener=_at_once) as file:  # takes the path as given, so that errors show it so
+        if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+            return _piped(file.fileno())
+        os.set_blocking(file.fileno(), True)
+        return file.read(MAX_SIZE + 1)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open it without waiting until somebody writes where it is a pipe (fifo(7))."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _piped(descriptor: int) -> bytes:
+    """Return what comes through a pipe until its end."""
+    content, deadline, poll = b"", time.monotonic() + PIPE, select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while len(content) <= MAX_SIZE:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        if not (piece := os.read(descriptor, MAX_SIZE)):
+            break
+        content += piece
+    return content
+
+
 _PROBLEMS: Final = {
+    errno.ETIMEDOUT: f"is a pipe that nobody has written to its end within {PIPE:g} s",
     errno.ENOENT: "does not exist",
     errno.ENOTDIR: "does not exist",
     errno.EISDIR: "is a directory",
