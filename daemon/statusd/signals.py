@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -44,3 +45,21 @@ async def stop_on_signal(
             if on_first is not None:
                 on_first()
             stop.set()
+
+
+def outlast_further_ones(stop: trio.Event) -> None:
+    """Have SIGTERM end the process while `stop_on_signal` does not run, unless it ends by itself already.
+
+    Between the end of the daemon and that of the process, the log is written and the exit code still to come: a service
+    manager, or an operator, who asks once more must not find the process killed.
+
+    Args:
+        stop: set once the process ends by itself.
+    """
+
+    def end(number: int, _frame: object) -> None:
+        if not stop.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, end)

@@ -293,6 +293,18 @@ def test_a_second_sigterm_hastens_the_stop(start):
     assert not any("cut off" in line for line in log)  # as they are once they have been waited for
 
 
+def test_signals_up_to_the_last_moment_do_not_kill_it(start):
+    daemon = start(config='[sources.self]\nplugin = "mock"\n')
+    daemon.wait_for("READY")
+    daemon.process.send_signal(signal.SIGTERM)
+    while daemon.process.poll() is None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            daemon.process.send_signal(number)
+        time.sleep(0.002)  # a pause between two of them, not a wait: without it they would be one
+    assert daemon.process.returncode == 0
+    assert any("SIGTERM: stopping" in line for line in daemon.log())
+
+
 def test_a_signal_before_it_is_ready_stops_it_too(start):
     """A source that hangs holds READY back for a moment; the signal comes in that moment."""
     with socket.create_server(("127.0.0.1", 0)) as hung:

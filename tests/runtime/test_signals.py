@@ -1,5 +1,8 @@
 import signal
+import subprocess
+import sys
 
+import pytest
 import trio
 
 from statusd.signals import stop_on_signal
@@ -17,3 +20,24 @@ async def test_the_first_signal_stops_in_order_and_the_second_at_once(nursery):
         await trio.sleep_forever()
     assert scope.cancelled_caught
     assert told == [False]
+
+
+@pytest.mark.parametrize(("begins", "code"), [("pass", -signal.SIGTERM), ("stop.set()", 0)])
+def test_a_signal_that_nobody_receives_ends_a_process_unless_it_ends_by_itself(begins, code):
+    """Before the receiver is there, and after it has gone: in between it takes the signals."""
+    text = f"""
+import os, signal, trio
+from statusd.signals import outlast_further_ones, stop_on_signal
+
+async def main():
+    async with trio.open_nursery() as nursery:
+        await nursery.start(stop_on_signal, trio.Event(), nursery.cancel_scope)
+        nursery.cancel_scope.cancel()
+
+stop = trio.Event()
+outlast_further_ones(stop)
+trio.run(main)
+{begins}
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    assert subprocess.run([sys.executable, "-c", text], timeout=50, check=False).returncode == code

@@ -22,6 +22,7 @@ from statusd.planning import plan
 from statusd.redaction import Redactor
 from statusd.reloading import Reading, Reloader
 from statusd.runtime.garbage import spare_answers
+from statusd.signals import outlast_further_ones
 from statusd.systemd.activation import forget, inherited
 from statusd.systemd.logs import LogFormat, configure_logging, flush
 from statusd.systemd.notify import Notifier
@@ -44,6 +45,9 @@ def run(
     configure_logging(environ, redact=redactor, log_format=log_format, in_background=True)
     log_uncaught_exceptions()
     code = _run(config, bind, environ, redactor)
+    # It ends by itself from here, with this code. Python gives back their effect to signals with a handler, not to these.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     _leave_threads(code)
     return code
 
@@ -81,6 +85,7 @@ def _host(
     )
     reloader = Reloader(reading=reading, teller=teller, stop=stop, file=file_in(environ))
     signal.signal(signal.SIGHUP, lambda *_: reloader.want())  # from now on it ends nothing
+    outlast_further_ones(stop)
     return Host(
         environ=environ, notifier=notifier, reloader=reloader, teller=teller, stop=stop, sockets=sockets
     )
