@@ -103,6 +103,11 @@ def test_a_pipe_is_read_to_its_end_and_not_waited_for_for_ever(tmp_path, monkeyp
     writer.start()
     assert [*read(str(pipe), {}).sources] == ["piped"]
     writer.join()
+    end, begin = os.pipe()
+    os.write(begin, TEXT.format("substituted").encode())
+    os.close(begin)  # as a shell's <(...) may have done by then
+    assert [*read(f"/dev/fd/{end}", {}).sources] == ["substituted"]
+    os.close(end)
     monkeypatch.setattr(load, "PIPE", 0.05)
     expected = [
         "is a pipe that nobody has written to its end within 10 s; name an existing file with --config"

@@ -10,6 +10,7 @@ import stat
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any, Final
 
@@ -145,11 +146,18 @@ def _piped(descriptor: int) -> bytes:
     content, deadline, poll = b"", time.monotonic() + PIPE, select.poll()
     poll.register(descriptor, select.POLLIN)
     while len(content) <= MAX_SIZE:
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        with suppress(BlockingIOError):  # somebody has it open, and has not written any more yet
+            piece = os.read(descriptor, MAX_SIZE)
+            content += piece
+            if content and not piece:
+                break
+            if piece:
+                continue
+        found = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        if not found:
             raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-        if not (piece := os.read(descriptor, MAX_SIZE)):
+        if not content and found[0][1] == select.POLLHUP:  # somebody had it open, and wrote nothing
             break
-        content += piece
     return content
 
 
