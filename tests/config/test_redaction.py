@@ -114,9 +114,8 @@ def test_a_text_full_of_beginnings_is_no_work():
     text = KEY[:8] * 30_000
     began = time.process_time()
     assert redact(text) == text
-    assert (
-        time.process_time() - began < 3
-    )  # 0.1 s; three minutes where each is held against all that begin so
+    # 0.1 s; half a minute and more where each is held against all that begin so.
+    assert time.process_time() - began < 20
 
 
 def test_what_is_learned_at_the_same_time_is_masked_whoever_is_done_first(monkeypatch):
