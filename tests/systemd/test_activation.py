@@ -200,13 +200,16 @@ def passed(*names):
         (("probes", "http"), ([LOOPBACK], []), (["fd://4"], ["fd://3"])),
         # any other name serves everything, in plain
         (("statusd.socket", "unknown", "x"), ([LOOPBACK], []), (["fd://3", "fd://4", "fd://5"], [])),
-        # TLS by name, or else not, whatever is configured
+        # TLS by name, or else not
         (("https", "probes-https"), ([LOOPBACK], []), (["tls:fd://3"], ["tls:fd://4"])),
-        (("http",), ([SECURE], []), (["fd://3"], [])),
+        (("https", "probes-https"), ([SECURE], [SECURE]), (["tls:fd://3"], ["tls:fd://4"])),
+        (("http",), ([SECURE, LOOPBACK], []), (["fd://3"], [])),
+        (("https", "http"), ([SECURE], []), (["tls:fd://3", "fd://4"], [])),
+        (("http",), ([LOOPBACK], [SECURE]), (["fd://3"], [str(SECURE)])),
         # named in the configuration: served as it says, and takes no other's place
         (("http",), ([LOOPBACK, Bind(fd=3)], []), (["127.0.0.1:8000", "fd://3"], [])),
         (("http",), ([LOOPBACK], [Bind(fd=3, is_tls=True)]), (["127.0.0.1:8000"], ["tls:fd://3"])),
-        (("https", "http"), ([SECURE, Bind(fd=3)], []), (["fd://4", "fd://3"], [])),
+        (("https", "http"), ([LOOPBACK, Bind(fd=3)], []), (["fd://4", "fd://3"], [])),
         # one that nobody handed over is for the opening of sockets to complain about
         (("http",), ([Bind(fd=9)], []), (["fd://3", "fd://9"], [])),
     ],
@@ -226,6 +229,24 @@ def test_a_socket_for_tls_wants_a_certificate(name):
     assert activated(passed(name), binds, [], has_certificate=False) == ((Bind(fd=3),), ())
 
 
+@pytest.mark.parametrize(
+    ("names", "configured", "secure"),
+    [
+        (("http",), ([SECURE], []), "https"),
+        (("x",), ([SECURE, Bind(fd=9)], []), "https"),
+        (("https", "http"), ([SECURE, Bind(fd=3, is_tls=True)], []), "https"),
+        (("probes",), ([LOOPBACK], [SECURE]), "probes-https"),
+    ],
+)
+def test_what_was_to_be_encrypted_is_not_served_in_the_clear(names, configured, secure):
+    with pytest.raises(StartError) as caught:
+        activated(passed(*names), *configured, has_certificate=True)
+    assert str(caught.value) == (
+        f"the socket that systemd passed as {names[-1]} would serve in the clear in the place of {SECURE}; "
+        f"set FileDescriptorName={secure} in its socket unit, or take the address out of the configuration"
+    )
+
+
 addresses = st.lists(st.sampled_from([LOOPBACK, SECURE, OUTSIDE, Bind(path="/x"), Bind(fd=3), Bind(fd=4)]))
 
 
@@ -235,7 +256,11 @@ addresses = st.lists(st.sampled_from([LOOPBACK, SECURE, OUTSIDE, Bind(path="/x")
     addresses,
 )
 def test_every_socket_that_was_handed_over_is_served_and_nothing_is_listened_on_twice(names, bind, probes):
-    binds, others = activated(passed(*names), bind, probes, has_certificate=True)
+    try:
+        binds, others = activated(passed(*names), bind, probes, has_certificate=True)
+    except StartError:
+        assert any(one.is_tls for one in (*bind, *probes))
+        return
     assert binds
     assert {one.fd for one in passed(*names)} <= {one.fd for one in (*binds, *others)}
     free = {one.fd for one in passed(*names)} - {one.fd for one in (*bind, *probes)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Final
 
 import attrs
@@ -98,7 +98,8 @@ def activated(
         has_certificate: whether there is a table ``[http.tls]``.
 
     Raises:
-        StartError: when a socket is to speak TLS and there is no certificate.
+        StartError: when a socket is to speak TLS and there is no certificate, or when only such as do not would stand
+            for addresses that all do: what was to be encrypted must not go out in the clear by an oversight.
     """
     named = {one.fd for one in (*bind, *probes) if one.fd is not None}
     free = [one for one in passed if one.fd not in named]
@@ -109,15 +110,19 @@ def activated(
                 "the keys certificate and key, or give the socket another FileDescriptorName="
             )
     return (
-        tuple(_in_place_of(bind, (one for one in free if one.name not in _PROBES))),
-        tuple(_in_place_of(probes, (one for one in free if one.name in _PROBES))),
+        _in_place_of(bind, [one for one in free if one.name not in _PROBES], "https"),
+        _in_place_of(probes, [one for one in free if one.name in _PROBES], "probes-https"),
     )
 
 
-def _in_place_of(configured: Sequence[Bind], passed: Iterator[Inherited]) -> Iterator[Bind]:
-    binds = [one.bind for one in passed]
-    yield from binds
-    yield from (one for one in configured if not binds or one.fd is not None)
+def _in_place_of(configured: Sequence[Bind], passed: Sequence[Inherited], secure: str) -> tuple[Bind, ...]:
+    replaced = [one for one in configured if one.fd is None] if passed else []
+    if replaced and all(one.is_tls for one in replaced) and not any(one.bind.is_tls for one in passed):
+        raise StartError(
+            f"the socket that systemd passed as {passed[0].name} would serve in the clear in the place of {replaced[0]}; "
+            f"set FileDescriptorName={secure} in its socket unit, or take the address out of the configuration"
+        )
+    return (*(one.bind for one in passed), *(one for one in configured if one not in replaced))
 
 
 def _count(text: str) -> int:
