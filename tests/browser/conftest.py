@@ -21,7 +21,7 @@ ARGUMENTS = (
     "--disable-sync",
     "--metrics-recording-only",
 )
-PATIENCE = 10.0
+PATIENCE = 20.0
 """Seconds of real time within which a page must show what it has been told."""
 WATCH = """addEventListener("securitypolicyviolation", (event) => {
     console.error(`violates ${event.effectiveDirective}: ${event.blockedURI} ${event.sample}`);
