@@ -123,19 +123,22 @@ class Reloader:
         began = monotonic()
         self.teller.reloading()
         remark, code = "", 0
+        redact = (
+            running.daemon.plan.redactor
+        )  # of those of former configurations, too, which a bad one may spell out
         try:
             turned = await running.turn(await self._planned())
         except ConfigError as error:
-            messages = [_cut(f"{error.origin}: {mistake}") for mistake in error.mistakes]
+            messages = [_cut(redact(f"{error.origin}: {mistake}")) for mistake in error.mistakes]
             code = os.EX_CONFIG
         except StartError as error:
             # A path that the command line gave need not be UTF-8.
-            messages, code = [_cut(str(error).encode(errors="backslashreplace").decode())], 1
+            messages, code = [_cut(redact(str(error).encode(errors="backslashreplace").decode()))], 1
         else:
             plan = running.daemon.plan
             origin = plan.configuration.origin
             faults = [f"{origin}: {fault}" for fault in faults_of(plan, running.daemon.parts)]
-            messages = [_cut(message) for message in (_in_words(turned), *faults)]
+            messages = [_cut(redact(message)) for message in (_in_words(turned), *faults)]
             log.info(
                 "reloaded %s: %s",
                 origin,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import trio
 
+from statusd.redaction import Redactor
 from statusd.testing import Hang, OmniRT, Upstream
 from tests.integration.reloads import reloading
 
@@ -246,6 +247,21 @@ async def test_what_redaction_masks_is_learnt_at_a_reload(tmp_path, monkeypatch)
         assert (await daemon.reload(omnirt(upstream, more='api_key = { env = "NEW_KEY" }'))).ok
         redactor = daemon.running.daemon.plan.redactor
         assert redactor("it is sk-very-secret-0815") == "it is ***"
+
+
+async def test_a_secret_of_before_is_masked_in_what_a_bad_file_is_told_to_have_wrong(tmp_path, monkeypatch):
+    monkeypatch.setenv("OLD_KEY", "sk-very-secret-0815")
+    async with (
+        OmniRT() as upstream,
+        reloading(
+            tmp_path, omnirt(upstream, more='api_key = { env = "OLD_KEY" }'), redactor=Redactor()
+        ) as daemon,
+    ):
+        outcome = await daemon.reload('[ready]\nrequire = "sk-very-secret-0815"\n')
+        assert not outcome.ok
+        assert "***" in outcome.messages[0]
+        assert "sk-very" not in repr(outcome)
+        assert "sk-very" not in str(await daemon.client.node("daemon/config"))
 
 
 async def test_ten_requests_for_a_reload_at_once_are_one_or_two(tmp_path):
