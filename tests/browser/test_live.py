@@ -56,7 +56,6 @@ def source(status="ok", **rest):
 SOURCES = {"queue": source(facts={"queue_size": 0}), "omnirt": source("down", reason="refused")}
 
 
-@pytest.mark.timeout(240)  # several pages are compared for each example, however busy the machine
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(root=roots)
 def test_what_is_on_the_screen_is_what_the_server_renders_after_every_change(following, paper, root):

@@ -143,7 +143,7 @@ async def test_a_hundred_clients_that_want_it_fresh_cause_one_probe_of_each_sour
     async with (
         Takeoff() as one,
         Upstream() as two,
-        running(TWO.format(one=one.url, two=two.url), {}) as client,
+        running("[http]\nrefresh_floor = 60\n" + TWO.format(one=one.url, two=two.url), {}) as client,
     ):
         await client.until_reason("sources/one", "no_readers")
         await client.until_reason("sources/two", "ok")
@@ -162,7 +162,7 @@ async def test_a_hundred_clients_that_want_it_fresh_cause_one_probe_of_each_sour
             for _ in range(100):
                 people.start_soon(partial(want, "/state", Cache_Control="no-cache"))
         assert (len(one.requests), len(two.requests)) == (2, 2)
-        assert {answer.headers["age"] for answer in answers} == {"0"}
+        assert max(int(answer.headers["age"]) for answer in answers) < 60
         assert {answer.status for answer in answers} == {200}
         # Only what is behind the document; and within the floor, the answer says how old it is.
         async with trio.open_nursery() as people:

@@ -101,7 +101,7 @@ cors_origins = ["https://board.example"]
 """What goes before the sources where a token is wanted."""
 
 
-@pytest.mark.timeout(3600 if "STATUSD_SCHEMATHESIS_EXAMPLES" in os.environ else 180)
+@pytest.mark.timeout(3600 if "STATUSD_SCHEMATHESIS_EXAMPLES" in os.environ else 900)
 @pytest.mark.parametrize("head", ["", GUARDED], ids=["open", "guarded"])
 async def test_schemathesis_finds_no_answer_that_is_not_as_documented(tmp_path, head):
     (tmp_path / "schemathesis.toml").write_text(settings())

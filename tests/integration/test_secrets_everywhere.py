@@ -16,8 +16,6 @@ from tests.integration.secretive import Echo, running, spellings
 from tests.integration.strangers import write_distribution
 from tests.stages import configured
 
-pytestmark = pytest.mark.timeout(180)
-
 SCRIPT = Path(sys.executable).parent / "statusd"
 AT_A_TIME = 4
 SECRETS = {

@@ -12,7 +12,6 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks/reloads.py"
 BARS = ("failed requests", "outcomes not as expected", "histories lost")
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the load wants a core of its own")
 def test_reloads_at_random_under_load_lose_no_request_and_no_history():
     done = subprocess.run(

@@ -38,7 +38,7 @@ EXAMPLE = ROOT / "contrib" / "statusd-example"
 PATIENCE = 20.0
 """Seconds that a real process may take for what it does at once when it works."""
 
-pytestmark = pytest.mark.timeout(300)  # pip builds two wheels, and may have to fetch what builds them
+pytestmark = pytest.mark.timeout(900)  # pip builds two wheels, and may have to fetch what builds them
 
 
 def ran(*command: object, cwd: Path | None = None) -> str:

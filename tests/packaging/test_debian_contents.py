@@ -17,7 +17,7 @@ import pytest
 
 from tests.packaging.debian import BUILD, PROJECT, build, expect_builder
 
-pytestmark = [pytest.mark.debian, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.debian, pytest.mark.timeout(900)]
 
 PATHS = {
     "/etc/statusd/statusd.toml": PROJECT / "etc/statusd.toml",

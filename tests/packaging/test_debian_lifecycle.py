@@ -11,7 +11,7 @@ import pytest
 from tests.packaging.debian import PROJECT, example_wheel, later
 from tests.systemd.machine import TARGET, boot, cgroup2, halt, missing, remove_cgroups
 
-pytestmark = [pytest.mark.debian, pytest.mark.systemd, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.debian, pytest.mark.systemd, pytest.mark.timeout(900)]
 
 CONFIG = "/etc/statusd/statusd.toml"
 PLUGINS = "/usr/local/lib/statusd/plugins"

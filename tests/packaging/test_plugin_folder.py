@@ -7,7 +7,7 @@ import pytest
 
 from tests.packaging.debian import example_wheel
 
-pytestmark = [pytest.mark.debian, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.debian, pytest.mark.timeout(900)]
 
 FOLDER = "/usr/local/lib/statusd/plugins"
 PIP = "/usr/sbin/statusd-pip"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-pytestmark = [pytest.mark.systemd, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.systemd
 
 PROJECT = Path(__file__).parents[2]
 TOKEN = "f00dfacef00dfacef00dface"

@@ -6,7 +6,7 @@ import pytest
 
 from statusd.events import DRAINED, RELOAD_FAILED, RELOADED, STARTED, STOPPING, TRANSITION
 
-pytestmark = [pytest.mark.systemd, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.systemd
 
 BASE = "http://127.0.0.1:8000"
 STATUSD = "/opt/statusd/bin/statusd"

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-pytestmark = [pytest.mark.systemd, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.systemd
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from tests.systemd.installed import SOCKET, UNITS
 
-pytestmark = [pytest.mark.systemd, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.systemd
 
 STUCK = "/etc/statusd/stuck"
 KILLED = "Watchdog timeout"

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = [pytest.mark.systemd, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.systemd
 
 SOURCE = '[sources.local]\nplugin = "local"\ninterval = 0.5\n'
 PYTHON = "/opt/statusd/bin/python3"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-pytestmark = [pytest.mark.systemd, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.systemd
 
 SOURCE = '[sources.local]\nplugin = "local"\ninterval = 0.5\n'
 SOCKETS = """\
