@@ -201,6 +201,7 @@ async def test_a_unix_socket_that_somebody_removed_is_no_trouble(tmp_path):
         (socket.AF_INET6, ("::1", 0), "http://[::1]:"),
         (socket.AF_UNIX, b"\0statusd-test-%d" % os.getpid(), "unix:@statusd-test-"),
     ],
+    ids=["IPv4", "IPv6", "Unix"],
 )
 async def test_an_inherited_socket_of_any_family_is_taken(family, address, expected):
     with socket.socket(family) as sock:
