@@ -99,15 +99,15 @@ def test_check_says_ok_with_0_and_in_json(config):
     }
 
 
-def test_faults_of_the_surroundings_are_reported_with_1(config, tmp_path):
+def test_faults_of_the_surroundings_are_reported_with_1(config):
     path = config(
-        f"""
+        """
 [sources.a]
 plugin = "htp"
 [sources.b]
 plugin = "omnirt"
 endpoint = "http://no-such-host.invalid"
-api_key = {{ file = "{tmp_path}/missing" }}
+api_key = { file = "/no-such-folder/missing" }
 [sources.c]
 plugin = "http"
 url = "http://no-such-host.invalid/"
@@ -117,7 +117,7 @@ url = "http://no-such-host.invalid/"
     assert done.returncode == 1, done.stdout + done.stderr
     assert 'No plugin "htp" is installed; installed: direct_ws, http' in done.stdout
     assert "sources.b" in done.stdout
-    assert "missing" in done.stdout
+    assert '"/no-such-folder/missing" does not exist' in done.stdout
     assert re.search(r"sources\.c\.url: .*no-such-host\.invalid", done.stdout)
     assert "Traceback" not in done.stdout + done.stderr
 
