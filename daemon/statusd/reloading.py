@@ -123,9 +123,8 @@ class Reloader:
         began = monotonic()
         self.teller.reloading()
         remark, code = "", 0
-        redact = (
-            running.daemon.plan.redactor
-        )  # of those of former configurations, too, which a bad one may spell out
+        # It knows the secrets of former configurations, too, which a bad file may spell out.
+        redact = running.daemon.plan.redactor
         try:
             turned = await running.turn(await self._planned())
         except ConfigError as error:
