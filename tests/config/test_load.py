@@ -107,6 +107,9 @@ def test_a_pipe_is_read_to_its_end_and_not_waited_for_for_ever(tmp_path, monkeyp
     os.write(begin, TEXT.format("substituted").encode())
     os.close(begin)  # as a shell's <(...) may have done by then
     assert [*read(f"/dev/fd/{end}", {}).sources] == ["substituted"]
+    empty = "is a pipe through which nothing comes, or nothing more: it can be read only once"
+    # As at a reload: a configuration of nothing would lift the token, and listen elsewhere.
+    assert told(f"/dev/fd/{end}") == [f"{empty}; name an existing file with --config"]
     os.close(end)
     monkeypatch.setattr(load, "PIPE", 0.05)
     expected = [

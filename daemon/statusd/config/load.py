@@ -156,13 +156,14 @@ def _piped(descriptor: int) -> bytes:
         found = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
         if not found:
             raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-        if not content and found[0][1] == select.POLLHUP:  # somebody had it open, and wrote nothing
-            break
+        if not content and found[0][1] == select.POLLHUP:  # its writer is done, or it was read before
+            raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
     return content
 
 
 _PROBLEMS: Final = {
     errno.ETIMEDOUT: f"is a pipe that nobody has written to its end within {PIPE:g} s",
+    errno.ENODATA: "is a pipe through which nothing comes, or nothing more: it can be read only once",
     errno.ENOENT: "does not exist",
     errno.ENOTDIR: "does not exist",
     errno.EISDIR: "is a directory",
