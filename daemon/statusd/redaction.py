@@ -27,6 +27,7 @@ _LONGEST: Final = 1000
 _SHARED: Final = 3
 """First characters by which values are told apart, fewer than `SHORTEST`: nobody waits while a thousand are tried in turn."""
 _BREAKS: Final = re.compile("([\n\r\v\f\x1c-\x1e\x85\u2028\u2029])")
+_NOTHING: Final = re.compile("(?!)")
 _INDENT: Final = "[ |]*"
 """What the traceback of an exception group has before each line of an exception's text, after whatever ends a line."""
 
@@ -38,28 +39,21 @@ class _Known:
     Attributes:
         values: the secrets, the newest last.
         whole: matches any of them.
-        beginnings: matches what the longer ones begin with, or None.
-        longer: that -> those that begin with it, in order.
+        beginnings: matches what they begin with: `BEGINNING` characters, or all where that is fewer.
+        by_beginning: that -> those that begin with it, in order.
     """
 
     values: tuple[str, ...] = ()
-    whole: re.Pattern[str] | None = None
-    beginnings: re.Pattern[str] | None = None
-    longer: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
+    whole: re.Pattern[str] = _NOTHING
+    beginnings: re.Pattern[str] = _NOTHING
+    by_beginning: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
 
     @classmethod
     def of(cls, values: tuple[str, ...]) -> _Known:
-        longest_first = sorted(values, key=len, reverse=True)
-        longer: dict[str, list[str]] = {}
+        by_beginning: dict[str, list[str]] = {}
         for value in sorted(values):
-            if len(value) > BEGINNING:
-                longer.setdefault(value[:BEGINNING], []).append(value)
-        return cls(
-            values,
-            re.compile(_alternatives(longest_first)),
-            re.compile(_alternatives(list(longer))) if longer else None,
-            longer,
-        )
+            by_beginning.setdefault(value[:BEGINNING], []).append(value)
+        return cls(values, _any_of(values), _any_of(by_beginning), by_beginning)
 
 
 class Redactor:
@@ -93,14 +87,14 @@ class Redactor:
     def __call__(self, text: str) -> str:
         """Return `text` with the secrets masked, and what is left of one at whose end the text was cut."""
         known = self._known
-        if known.whole is None:
+        # One pass is enough for nearly all: what holds no beginning of a secret holds none.
+        if not known.values or known.beginnings.search(text) is None:
             return text
-        text = known.whole.sub(MASK, text)
-        return text if known.beginnings is None else _without_cut_ones(text, known, known.beginnings)
+        return _without_cut_ones(known.whole.sub(MASK, text), known)
 
     def value(self, value: Any) -> Any:
         """Return a JSON value with the secrets in its strings and keys masked."""
-        if self._known.whole is None:
+        if not self._known.values:
             return value
         if isinstance(value, str):
             return self(value)
@@ -111,12 +105,12 @@ class Redactor:
         return value
 
 
-def _without_cut_ones(text: str, known: _Known, beginnings: re.Pattern[str]) -> str:
+def _without_cut_ones(text: str, known: _Known) -> str:
     """Mask the beginnings of secrets that end before an ellipsis, or where the text does: plugins cut what upstreams say."""
     pieces, at = [], 0
-    for found in beginnings.finditer(text):
+    for found in known.beginnings.finditer(text):
         start = found.start()
-        end = start + _shared(text[start : start + _LONGEST], known.longer.get(found[0], ()))
+        end = start + _shared(text[start : start + _LONGEST], known.by_beginning.get(found[0], ()))
         is_cut = text.startswith(_CUTS, end) or (end == len(text) and end - start >= BARE)
         if start >= at and end > start and is_cut:
             pieces += [text[at:start], MASK]
@@ -129,6 +123,11 @@ def _shared(text: str, values: Sequence[str]) -> int:
     place = bisect(values, text)  # on one side of which it must stand
     nearest = values[max(place - 1, 0) : place + 1]
     return max((len(commonprefix((text, value))) for value in nearest), default=0)  # noqa: RUF071  # of texts, not of paths
+
+
+def _any_of(values: Iterable[str]) -> re.Pattern[str]:
+    """Return what matches any of `values`, the longest where it could be several."""
+    return re.compile(_alternatives(sorted(values, key=len, reverse=True)))
 
 
 def _alternatives(values: list[str], at: int = 0) -> str:

@@ -34,6 +34,14 @@ def test_at_each_place_the_longest_secret_is_masked(secrets, words):
     assert Redactor(secrets)(text) == expected
 
 
+@settings(deadline=None)
+@given(st.lists(st.text(alphabet="ab\né|", min_size=4, max_size=20), min_size=1, max_size=12), st.data())
+def test_no_secret_of_any_length_is_left(secrets, data):
+    words = st.sampled_from(secrets) | st.text(alphabet="ab\né|x", max_size=6)
+    redacted = Redactor(secrets)("".join(data.draw(st.lists(words, max_size=8))))
+    assert [one for one in secrets if one in redacted] == []
+
+
 def known(text):
     findings = Findings(environ={})
     findings.secret(text)

@@ -49,7 +49,7 @@ def checked_reports(
     Args:
         value: what the probe returned.
         models: the ids that the source may report about.
-        redact: masks the secrets in a text, before a long one is cut: of half a secret nobody knows what it is.
+        redact: masks the secrets in a message that is about to be cut: of half a secret nobody knows what it is.
 
     Raises:
         ReportError: with what is wrong and where.
@@ -94,7 +94,7 @@ def _checked(report: object, models: frozenset[str], budget: _Budget, redact: Ca
     return Report(
         status=status,
         reason=_word(report.reason, "reason", about),
-        message=redact(_text(report.message, "message"))[:MAX_MESSAGE],
+        message=_message(report.message, redact),
         path=where,
         model=model,
         label=_word(report.label, "label", about) if report.label else "",
@@ -146,6 +146,11 @@ def _text(value: object, what: str) -> str:
         raise ReportError(f"A report's {what} is {_kind(value)}, not a string.")
     # A lone surrogate cannot be encoded, and would fail every document that shows it.
     return _SURROGATE.sub("\ufffd", plain(value)[:MAX_FACTS])
+
+
+def _message(value: object, redact: Callable[[str], str]) -> str:
+    message = _text(value, "message")
+    return message if len(message) <= MAX_MESSAGE else redact(message)[:MAX_MESSAGE]
 
 
 def _path(value: object) -> str:
