@@ -101,6 +101,8 @@ class Histories:
     _counters: dict[bytes, float] = attrs.field(factory=dict)
     _grown: dict[str, float] = attrs.field(factory=dict)
     _lines: dict[str, Line] = attrs.field(factory=dict)
+    _asking: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    _own: int = attrs.field(default=0, init=False)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Watch until cancelled; started once everything has reported."""
@@ -190,12 +192,11 @@ class Histories:
     async def _redis_connections(self) -> int:
         """Return how many connections Redis has seen, without those made here."""
         port = int(self.redis.rpartition(":")[2].partition("/")[0])
-        async with await trio.open_tcp_stream(HOST, port) as stream:
+        # One at a time: of two at once each would count the other's as the daemon's.
+        async with self._asking, await trio.open_tcp_stream(HOST, port) as stream:
             await stream.send_all(b"INFO stats\r\n")
             text = b""
             while b"total_connections_received:" not in text:
                 text += await stream.receive_some(65536)
-        self._own += 1
-        return int(re.findall(rb"total_connections_received:(\d+)", text)[0]) - self._own
-
-    _own: int = attrs.field(default=0, init=False)
+            self._own += 1
+            return int(re.findall(rb"total_connections_received:(\d+)", text)[0]) - self._own

@@ -48,7 +48,7 @@ async def stop_on_signal(
 
 
 def outlast_further_ones(stop: trio.Event) -> None:
-    """Have SIGTERM end the process while `stop_on_signal` does not run, unless it ends by itself already.
+    """Have `SIGNALS` end the process while `stop_on_signal` does not run, unless it ends by itself already.
 
     Between the end of the daemon and that of the process, the log is written and the exit code still to come: a service
     manager, or an operator, who asks once more must not find the process killed.
@@ -62,4 +62,5 @@ def outlast_further_ones(stop: trio.Event) -> None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    signal.signal(signal.SIGTERM, end)
+    for number in SIGNALS:
+        signal.signal(number, end)

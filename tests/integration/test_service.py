@@ -293,16 +293,18 @@ def test_a_second_sigterm_hastens_the_stop(start):
     assert not any("cut off" in line for line in log)  # as they are once they have been waited for
 
 
-def test_signals_up_to_the_last_moment_do_not_kill_it(start):
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_signals_up_to_the_last_moment_do_not_kill_it(start, first):
     daemon = start(config='[sources.self]\nplugin = "mock"\n')
     daemon.wait_for("READY")
-    daemon.process.send_signal(signal.SIGTERM)
+    daemon.process.send_signal(first)
     while daemon.process.poll() is None:
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             daemon.process.send_signal(number)
         time.sleep(0.002)  # a pause between two of them, not a wait: without it they would be one
     assert daemon.process.returncode == 0
-    assert any("SIGTERM: stopping" in line for line in daemon.log())
+    assert any(f"{first.name}: stopping" in line for line in daemon.log())
+    assert not any("Traceback" in line for line in daemon.log())
 
 
 def test_a_signal_before_it_is_ready_stops_it_too(start):

@@ -295,7 +295,7 @@ def test_the_example_of_the_first_releases_is_understood():
 
 
 texts = st.text(st.sampled_from("aZ./~%#é\U0001f600\x00 "), max_size=8)
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
 anything = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4)
 )

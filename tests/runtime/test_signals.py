@@ -5,7 +5,7 @@ import sys
 import pytest
 import trio
 
-from statusd.signals import stop_on_signal
+from statusd.signals import SIGNALS, stop_on_signal
 
 
 async def test_the_first_signal_stops_in_order_and_the_second_at_once(nursery):
@@ -22,8 +22,9 @@ async def test_the_first_signal_stops_in_order_and_the_second_at_once(nursery):
     assert told == [False]
 
 
-@pytest.mark.parametrize(("begins", "code"), [("pass", -signal.SIGTERM), ("stop.set()", 0)])
-def test_a_signal_that_nobody_receives_ends_a_process_unless_it_ends_by_itself(begins, code):
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("is_ending", [False, True])
+def test_a_signal_that_nobody_receives_ends_a_process_unless_it_ends_by_itself(number, is_ending):
     """Before the receiver is there, and after it has gone: in between it takes the signals."""
     text = f"""
 import os, signal, trio
@@ -37,7 +38,9 @@ async def main():
 stop = trio.Event()
 outlast_further_ones(stop)
 trio.run(main)
-{begins}
-os.kill(os.getpid(), signal.SIGTERM)
+if {is_ending}:
+    stop.set()
+os.kill(os.getpid(), {number:d})
 """
-    assert subprocess.run([sys.executable, "-c", text], timeout=50, check=False).returncode == code
+    process = subprocess.run([sys.executable, "-c", text], timeout=50, check=False)
+    assert process.returncode == (0 if is_ending else -number)

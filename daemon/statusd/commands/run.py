@@ -22,7 +22,7 @@ from statusd.planning import plan
 from statusd.redaction import Redactor
 from statusd.reloading import Reading, Reloader
 from statusd.runtime.garbage import spare_answers
-from statusd.signals import outlast_further_ones
+from statusd.signals import SIGNALS, outlast_further_ones
 from statusd.systemd.activation import forget, inherited
 from statusd.systemd.logs import LogFormat, configure_logging, flush
 from statusd.systemd.notify import Notifier
@@ -46,7 +46,7 @@ def run(
     log_uncaught_exceptions()
     code = _run(config, bind, environ, redactor)
     # It ends by itself from here, with this code. Python gives back their effect to signals with a handler, not to these.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (*SIGNALS, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _leave_threads(code)
     return code
