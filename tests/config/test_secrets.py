@@ -362,3 +362,27 @@ def test_a_secret_that_is_used_again_outlives_those_that_were_retired_since():
     redact.learn(["old-key"])
     redact.learn(["key-of-today"])
     assert redact(f"old-key key-number-{0:05} key-number-{1:05}") == f"*** key-number-{0:05} ***"
+
+
+def test_a_long_key_is_looked_at_once():
+    key = "-" + "key" * 300_000  # an expression that goes back would take hours
+    text = f'[sources.a]\nplugin = "x"\nheaders = {{ "{key}\\nx" = "${{TOKEN}}" }}'
+    assert "hunter2" in secrets_in(read_text(text, "x.toml", {"TOKEN": "hunter2"}))
+
+
+@pytest.mark.parametrize(
+    ("key", "is_known"),
+    [
+        ("Cookie", True),
+        ("set-cookie", True),
+        ("X-API-Key", True),
+        ("x-secrets-of", True),
+        ("key", False),
+        ("api_key", False),
+        ("cookies", False),
+        ("x-name", False),
+    ],
+)
+def test_which_header_fields_have_secrets(key, is_known):
+    text = f'[sources.a]\nplugin = "x"\nheaders = {{ "{key}" = "${{TOKEN}}" }}'
+    assert ("hunter2" in secrets_in(read_text(text, "x.toml", {"TOKEN": "hunter2"}))) is is_known
