@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Final
 
 import msgspec
 
 from statusd.errors import ProbeError
 from statusd.model.report import Json
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("Number out of range")
+    return number
+
+
+# Its own way of reading some numbers takes twenty times as long, in which nobody else is served: 0.3 s for 1 MiB.
+_DECODER: Final = msgspec.json.Decoder(float_hook=_number)
 
 
 def parse_json(body: bytes) -> Json:
@@ -20,7 +32,7 @@ def parse_json(body: bytes) -> Json:
         ProbeError: reason ``bad_json``, with what is wrong; never with the body.
     """
     try:
-        value: Json = msgspec.json.decode(body)
+        value: Json = _DECODER.decode(body)
     except RecursionError:
         raise ProbeError("bad_json", "The body is JSON nested too deeply to be read.") from None
     except (ValueError, msgspec.MsgspecError) as error:
