@@ -14,6 +14,8 @@ from statusd_plugins.upstream_text import MAX_ITEMS, printable
 
 MAX_BITS: Final = 64
 """Bits of an integer in facts; a larger one, of up to 4,300 digits, is shown as cut text."""
+MAX_FOUND: Final = 5_000
+"""Values that a pointer may find: no server has so many models, and reading more of them holds up everybody else."""
 USUAL_WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("ok", "healthy", "up", "pass", "ready", "running", "alive", "success", "true"), "ok"),
     **dict.fromkeys(("degraded", "warn", "warning"), "degraded"),
@@ -64,7 +66,7 @@ def judge(response: HttpResponse, expected: Expectation) -> Report:
     facts = facts_of(document, expected.facts)
     if expected.status is None:
         return Report.ok(facts=facts)
-    values = expected.status.find(document)
+    values = _every(document, expected.status)
     if not values:
         raise ProbeError(
             "unexpected_answer", f'The body holds nothing at "{expected.status}" (status_pointer).'
@@ -122,7 +124,7 @@ def facts_of(document: Json, wanted: Mapping[str, Pointer]) -> dict[str, Json]:
     """Return the facts found in `document`: plain values, cut to a bounded size; what is not there is left out."""
     facts: dict[str, Json] = {}
     for name, pointer in wanted.items():
-        found = [_plain(value) for value in pointer.find(document)[:MAX_ITEMS]]
+        found = [_plain(value) for value in pointer.find(document, MAX_FOUND)[:MAX_ITEMS]]
         if found:
             facts[name] = found if "*" in pointer.tokens else found[0]
     return facts
@@ -142,10 +144,13 @@ def model_ids(document: Json, pointer: Pointer) -> frozenset[str]:
     """Return the model ids at `pointer`: strings, objects with ``id``, ``name`` or ``model``, or lists of these.
 
     Raises:
-        ProbeError: ``unexpected_answer`` when nothing like that is there; an empty list is a list.
+        ProbeError: ``unexpected_answer`` when nothing like that is there; an empty list is a list. ``too_large`` when
+            there are over `MAX_FOUND`.
     """
-    found = pointer.find(document)
+    found = _every(document, pointer)
     entries = [entry for value in found for entry in _entries(value)]
+    if len(entries) > MAX_FOUND:
+        raise _too_many(pointer)
     ids = {name for name in map(_id, entries) if name}
     if len(entries) > 0 and not ids:
         raise ProbeError(
@@ -154,6 +159,23 @@ def model_ids(document: Json, pointer: Pointer) -> frozenset[str]:
     if not found and not _is_empty_list(document, pointer):
         raise ProbeError("unexpected_answer", f'The answer holds nothing at "{pointer}" (models_pointer).')
     return frozenset(ids)
+
+
+def _every(document: Json, pointer: Pointer) -> list[Json]:
+    """Return all that `pointer` finds.
+
+    Raises:
+        ProbeError: ``too_large`` when that, or what leads there, is over `MAX_FOUND`.
+    """
+    found: list[Json] = [document]
+    for found in pointer.steps(document, MAX_FOUND + 1):
+        if len(found) > MAX_FOUND:
+            raise _too_many(pointer)
+    return found
+
+
+def _too_many(pointer: Pointer) -> ProbeError:
+    return ProbeError("too_large", f'The answer holds over {MAX_FOUND} values at "{pointer}".')
 
 
 def _entries(value: Json) -> list[Json]:

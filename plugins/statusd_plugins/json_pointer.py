@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 import attrs
@@ -43,12 +45,30 @@ class Pointer:
     def __str__(self) -> str:
         return "".join("/" + token.replace("~", "~0").replace("/", "~1") for token in self.tokens)
 
-    def find(self, document: Json) -> list[Json]:
-        """Return what it points at: nothing, one value, or with ``*`` any number, in the document's order."""
+    def find(self, document: Json, most: int | None = None) -> list[Json]:
+        """Return what it points at: nothing, one value, or with ``*`` any number, in the document's order.
+
+        Args:
+            document: where to look.
+            most: as for `steps`.
+        """
+        found: list[Json] = [document]
+        for found in self.steps(document, most):  # noqa: B007  # the last ones are meant
+            pass
+        return found
+
+    def steps(self, document: Json, most: int | None = None) -> Iterator[list[Json]]:
+        """Yield what each of its tokens leads to, the last one to what it points at.
+
+        Args:
+            document: where to look.
+            most: values of each step that are kept; None = all.
+        """
         found: list[Json] = [document]
         for token in self.tokens:
-            found = [inner for value in found for inner in _step(value, token)]
-        return found
+            inner = (one for value in found for one in _step(value, token))
+            found = list(islice(inner, most))
+            yield found
 
 
 def _step(value: Json, token: str) -> list[Json]:

@@ -12,7 +12,7 @@ from statusd import OptionError, ProbeError, Report, Secret, Status, Url
 from statusd.plugin.validation import checked_reports
 from statusd.testing.fakes import FakeContext, FakeHttp, FakeResponse
 from statusd_plugins.http import HttpHealthSource
-from statusd_plugins.http_answers import Expectation, judge, model_ids
+from statusd_plugins.http_answers import MAX_FOUND, Expectation, facts_of, judge, model_ids
 from statusd_plugins.json_pointer import Pointer
 
 BASE = Url.parse("http://127.0.0.1:8000")
@@ -257,6 +257,21 @@ class TestModelList:
         assert len(reports[""].facts["unlisted"]) == 200
         assert reports[""].facts["unlisted_left_out"] == 2800
 
+    @pytest.mark.parametrize(
+        ("document", "pointer"),
+        [
+            (["a"] * (MAX_FOUND + 1), ""),
+            ({"data": ["a"] * (MAX_FOUND + 1)}, "/data"),
+            ({"data": [{"id": "a"}] * (MAX_FOUND + 1)}, "/data/*/id"),
+            ({"data": [{}] * (MAX_FOUND + 1)}, "/data/*/id"),
+            ({"data": [["a"] * MAX_FOUND, ["b"]]}, "/data/*"),
+        ],
+    )
+    async def test_a_list_beyond_reason_is_too_large(self, document, pointer):
+        with pytest.raises(ProbeError) as caught:
+            model_ids(document, Pointer.parse(pointer))
+        assert caught.value.reason == "too_large"
+
     async def test_the_order_of_the_list_is_no_state(self):
         one = await probed(self.source(as_json({"data": [{"id": "a"}, {"id": "b"}]}), "a"))
         two = await probed(self.source(as_json({"data": [{"id": "b"}, {"id": "a"}, {"id": "b"}]}), "a"))
@@ -288,6 +303,19 @@ class TestModelList:
     async def test_no_body_raises_anything_but_a_probe_error(self, body):
         reports = await probed(self.source(FakeResponse(200, body), "a"))
         assert reports[""].status in {Status.OK, Status.DEGRADED}
+
+
+def test_more_statuses_than_any_server_has_are_too_large():
+    expected = Expectation(status=Pointer.parse("/*"))
+    assert judge(as_json(["ok"] * MAX_FOUND), expected).status is Status.OK
+    with pytest.raises(ProbeError) as caught:
+        judge(as_json(["ok"] * (MAX_FOUND + 1)), expected)
+    assert caught.value.reason == "too_large"
+
+
+def test_of_a_list_beyond_reason_the_first_items_are_facts():
+    found = facts_of([{"a": number} for number in range(MAX_FOUND + 1)], {"it": Pointer.parse("/*/a")})
+    assert found == {"it": list(range(200))}
 
 
 @given(st.integers(100, 599), st.binary(max_size=60), st.booleans())
