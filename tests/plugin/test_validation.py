@@ -123,6 +123,26 @@ def test_a_long_message_is_cut_and_lone_surrogates_are_replaced():
     assert report.facts == {"k\ufffd": "\ufffd"}
 
 
+def test_long_messages_are_looked_at_up_to_a_limit_for_all_of_them():
+    # Of 2,000 reports as a plugin may make them of one text; each look at it takes milliseconds of everybody's time.
+    seen = []
+
+    def redact(text: str) -> str:
+        seen.append(len(text))
+        return text
+
+    text = "x" * (1 << 20)
+    with pytest.raises(ReportError) as caught:
+        checked_reports([Report.ok(message=text, path=f"p{number}") for number in range(2000)], redact=redact)
+    assert caught.value.reason == "report_too_large"
+    assert sum(seen) <= validation.MAX_TEXT
+
+    short = "x" * validation.MAX_MESSAGE
+    assert (
+        len(checked_reports([Report.ok(message=short, path=f"p{number}") for number in range(2000)])) == 2000
+    )
+
+
 def test_a_payload_over_the_limit_is_refused(monkeypatch):
     monkeypatch.setattr(validation, "MAX_PAYLOAD", 3)
     checked_reports(Report.ok(payload=Payload(b"abc")))

@@ -23,6 +23,8 @@ MAX_DIGITS: Final = 4300
 """Digits of an integer; Python writes and reads no longer ones (``sys.set_int_max_str_digits``)."""
 MAX_MESSAGE: Final = 1000
 """Characters of a message; a longer one is cut."""
+MAX_TEXT: Final = 4 << 20
+"""Characters, of all messages that are to be cut."""
 MAX_WORD: Final = 64
 """Characters of a reason or label."""
 MAX_PATH: Final = 512
@@ -94,7 +96,7 @@ def _checked(report: object, models: frozenset[str], budget: _Budget, redact: Ca
     return Report(
         status=status,
         reason=_word(report.reason, "reason", about),
-        message=_message(report.message, redact),
+        message=_message(report.message, budget, redact),
         path=where,
         model=model,
         label=_word(report.label, "label", about) if report.label else "",
@@ -148,9 +150,12 @@ def _text(value: object, what: str) -> str:
     return _SURROGATE.sub("\ufffd", plain(value)[:MAX_FACTS])
 
 
-def _message(value: object, redact: Callable[[str], str]) -> str:
+def _message(value: object, budget: _Budget, redact: Callable[[str], str]) -> str:
     message = _text(value, "message")
-    return message if len(message) <= MAX_MESSAGE else redact(message)[:MAX_MESSAGE]
+    if len(message) <= MAX_MESSAGE:
+        return message
+    budget.spend_text(len(message))
+    return redact(message)[:MAX_MESSAGE]
 
 
 def _path(value: object) -> str:
@@ -204,9 +209,23 @@ def _expect_distinct(reports: tuple[Report, ...]) -> None:
 
 @attrs.define
 class _Budget:
-    """Copies JSON values while it has bytes left."""
+    """Copies JSON values while it has bytes left.
+
+    Attributes:
+        left: bytes.
+        text: characters of messages that are to be cut; to look through a thousand would hold up everybody else.
+    """
 
     left: int
+    text: int = MAX_TEXT
+
+    def spend_text(self, amount: int) -> None:
+        self.text -= amount
+        if self.text < 0:
+            raise ReportError(
+                f"The messages of over {MAX_MESSAGE} characters have over {MAX_TEXT} together.",
+                "report_too_large",
+            )
 
     def copy_object(self, value: object, where: str) -> dict[str, Any]:
         if not isinstance(value, Mapping):
