@@ -77,7 +77,8 @@ def _circle(graph: Mapping[str, set[str]], order: list[str]) -> list[str]:
     except graphlib.CycleError as error:
         # The first comes again as the last, and each is followed by one that depends on it.
         found: list[str] = error.args[1][:0:-1]
-        first = found.index(min(found, key=order.index))
+        places = {name: place for place, name in enumerate(order)}
+        first = found.index(min(found, key=places.__getitem__))
         return [*found[first:], *found[: first + 1]]
     return []
 

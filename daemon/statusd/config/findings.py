@@ -49,6 +49,12 @@ class Findings:
     mistakes: list[Mistake] = attrs.field(factory=list)
     faults: list[Fault] = attrs.field(factory=list)
     secrets: list[str] = attrs.field(factory=list)
+    _known: set[str] = attrs.field(init=False)
+    _redactor: Redactor | None = attrs.field(default=None, init=False)
+
+    @_known.default
+    def _know_given(self) -> set[str]:
+        return set(self.secrets)
 
     def mistake(self, path: str, message: str) -> None:
         """Take a mistake; secrets known so far do not show in it."""
@@ -56,7 +62,9 @@ class Findings:
 
     def masked(self, message: str) -> str:
         """Return `message` with every known secret as ``***``."""
-        return Redactor(self.secrets)(message)
+        if self._redactor is None:
+            self._redactor = Redactor(self.secrets)
+        return self._redactor(message)
 
     def unreadable(self, path: str, message: str) -> None:
         """Take the fault that a secret cannot be read."""
@@ -69,8 +77,10 @@ class Findings:
 
     def _know(self, *texts: str) -> None:
         for text in texts:
-            if len(text) >= SHORTEST and text not in self.secrets:
+            if len(text) >= SHORTEST and text not in self._known:
+                self._known.add(text)
                 self.secrets.append(text)
+                self._redactor = None
 
     def trial(self) -> Findings:
         """Return empty findings in the same surroundings, to be thrown away or taken by `adopt`."""

@@ -15,6 +15,9 @@ from statusd.values import Bind
 MAX_ADDRESS: Final = 4096
 """Characters of an address that are looked at; Linux takes 107 for a Unix socket's path (unix(7))."""
 
+MAX_ADDRESSES: Final = 1000
+"""Addresses of a list; each is compared with those before it."""
+
 _WILDCARD: Final = {False: "0.0.0.0", True: "::"}  # noqa: S104  # recognised, not bound to
 """Every address of this host, by whether it is one of IPv6."""
 
@@ -37,7 +40,7 @@ class Listed:
         """Whether one of `others` has this address, with TLS or without; a port of the system's choice is another."""
         if self.bind.host and not self.bind.port:
             return False
-        return any(self.bind.plain == other.bind.plain for other in others)
+        return any(_place(self.bind) == _place(other.bind) for other in others)
 
     def rival(self, others: Iterable[Listed]) -> Listed | None:
         """Return the one of `others` with which it cannot be opened: the wildcard address has a port on every address."""
@@ -60,6 +63,11 @@ class Listed:
                 f"{quoted(self.text)} cannot be opened beside {quoted(rival.text)}, since one of them is every address "
                 "of this host; choose another port",
             )
+
+
+def _place(bind: Bind) -> tuple[str, int, str, int | None]:
+    """Return what makes two addresses the same, with TLS or without."""
+    return bind.host, bind.port, bind.path, bind.fd
 
 
 def read_binds(value: object, path: str, findings: Findings) -> tuple[Listed, ...]:
@@ -87,7 +95,10 @@ def list_binds(entries: Iterable[object], path: str, findings: Findings) -> tupl
         findings: takes mistakes.
     """
     found: list[Listed] = []
-    for index, entry in enumerate(entries):
+    entries = list(entries)
+    if len(entries) > MAX_ADDRESSES:
+        findings.mistake(path, f"lists {len(entries)} addresses; list at most {MAX_ADDRESSES}")
+    for index, entry in enumerate(entries[:MAX_ADDRESSES]):
         where = item(path, index)
         if entry is BROKEN:
             continue

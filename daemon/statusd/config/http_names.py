@@ -54,6 +54,7 @@ def read_origins(entries: object, findings: Findings) -> tuple[str, ...]:
 
 def _each(entries: object, path: str, read: Callable[[str], str], findings: Findings) -> tuple[str, ...]:
     names: list[str] = []
+    seen: set[str] = set()
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
         if not isinstance(entry, str):
             continue
@@ -63,9 +64,10 @@ def _each(entries: object, path: str, read: Callable[[str], str], findings: Find
         except ValueError as error:
             findings.mistake(where, f"{quoted(entry)} {error}")
             continue
-        if name in names:
+        if name in seen:
             findings.mistake(where, f"{quoted(entry)} is listed twice; remove one")
         names.append(name)
+        seen.add(name)
     return tuple(names)
 
 

@@ -166,7 +166,11 @@ def _evaluate(
 
 def _is_text(value: str) -> bool:
     """Whether no byte of the environment had to be smuggled in as a lone surrogate (PEP 383)."""
-    return not any("\ud800" <= char <= "\udfff" for char in value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Parser:

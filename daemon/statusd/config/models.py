@@ -55,7 +55,7 @@ def _known(
     entries: list[tuple[str, object]], sources: Collection[str], findings: Findings
 ) -> tuple[str, ...]:
     """Return the entries that name a source, each once."""
-    names: list[str] = []
+    names: dict[str, None] = {}
     for path, entry in entries:
         if entry is BROKEN:
             continue
@@ -67,5 +67,5 @@ def _known(
         elif entry in names:
             findings.mistake(path, f"{quoted(entry)} is listed twice; remove one")
         else:
-            names.append(str(entry))
+            names[str(entry)] = None
     return tuple(names)

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote_to_bytes
 import attrs
 
 from statusd.config.interpolate import Expanded
-from statusd.config.wording import closest, one_of, quoted, suggestion
+from statusd.config.wording import closest, expected, quoted, suggestion
 from statusd.model.assembly import WINGS
 from statusd.model.tree import join, segment
 from statusd.plugin.validation import MAX_SEGMENTS
@@ -153,4 +153,4 @@ def _nearest(wing: str, name: str, known: Iterable[str], none: str = "remove it"
     known = tuple(known)
     if match := closest(name, known):
         return f'did you mean "{join(wing, match)}"?'
-    return f"expected {one_of(quoted(join(wing, one)) for one in sorted(known))}" if known else none
+    return expected(known, f"{wing}/") if known else none

@@ -37,7 +37,7 @@ def read_ready(table: Mapping[str, object], places: Places, findings: Findings) 
     """
     structure(ReadySettings, table, "ready", findings)  # takes unknown keys and wrong types
     entries = table.get("require")
-    require: list[str] = []
+    require: dict[str, None] = {}
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
         if not isinstance(entry, str):
             continue
@@ -49,5 +49,5 @@ def read_ready(table: Mapping[str, object], places: Places, findings: Findings) 
             continue
         if path in require:
             findings.mistake(where, f"{quoted(entry)} is listed twice; remove one")
-        require.append(path)
+        require[path] = None
     return ReadySettings(require=tuple(require))

@@ -171,6 +171,13 @@ class _Resolution:
     mistakes: list[Mistake] = attrs.field(factory=list)
     faults: list[Fault] = attrs.field(factory=list)
     secrets: list[str] = attrs.field(factory=list)
+    _models: dict[str, list[str]] = attrs.field(factory=dict, init=False)
+    """Name of each source that is named in ``[models]`` -> the ids that name it."""
+
+    def __attrs_post_init__(self) -> None:
+        for model, names in self.settings.models.items():
+            for name in names:
+                self._models.setdefault(name, []).append(model)
 
     def source(self, table: SourceTable) -> SourceConfig:
         """Return the source of `table`; a fault of its plugin or of its secrets is noted in it."""
@@ -201,7 +208,7 @@ class _Resolution:
             depends_on=common.depends_on,
             max_age=common.max_age,
             backend=table.plugin if common.backend is None else common.backend,
-            models=tuple(model for model, names in self.settings.models.items() if table.name in names),
+            models=tuple(self._models.get(table.name, ())),
             source_type=source_type,
             options=options,
             fault=None if fault is None else (fault.reason, fault.message),

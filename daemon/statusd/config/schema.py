@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -220,12 +221,21 @@ def _about(key: Key, written: object, message: str) -> str:
 
 def _as_written(message: str, value: object) -> str:
     """Return `message` with what the environment gave replaced by what the file says, since it may be secret."""
+    # All at once: what is written may hold the text itself, as in "${NAME:-NAME}", and would grow with each.
+    written = dict(_expanded(value))
+    if not written:
+        return message
+    texts = "|".join(re.escape(text) for text in sorted(written, key=len, reverse=True))
+    return re.sub(texts, lambda found: written[found[0]], message)
+
+
+def _expanded(value: object) -> Iterator[tuple[str, str]]:
+    """Yield the text of each expanded string in `value`, and what the file says."""
     if isinstance(value, Expanded) and len(value.strip()) >= SHORTEST:
-        return message.replace(value.strip(), value.written)
-    if isinstance(value, dict | list):
+        yield value.strip(), value.written
+    elif isinstance(value, dict | list):
         for inner in value.values() if isinstance(value, dict) else value:
-            message = _as_written(message, inner)
-    return message
+            yield from _expanded(inner)
 
 
 def _message(error: Exception) -> str:

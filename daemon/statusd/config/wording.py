@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import heapq
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import islice
 from typing import Final
 
 from statusd.values import MASK
@@ -16,6 +18,13 @@ MAX_SHOWN: Final = 80
 CERTAIN: Final = 0.8
 """How alike two names must be (`difflib` ratio) for one to be a slip of the pen, where there is another explanation."""
 
+MAX_LISTED: Final = 50
+"""Names that a remedy lists: with thousands, each of as many mistakes would list them all."""
+
+_COMPARED: Final = 200
+"""Names that a misspelt one is compared with: it takes milliseconds."""
+_LOOKED_AT: Final = 2000
+"""Names beyond which none of them is looked at: there may be as many mistakes."""
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _AUTHORITY: Final = "://"
 _MAX_INTEGER: Final = 2**63
@@ -104,8 +113,16 @@ def one_of(choices: Iterable[str]) -> str:
 
 def closest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Return the one of `known` that `word` was probably meant to be; `cutoff` is difflib's, 1 wants equality."""
+    known = tuple(known)
+    if len(known) > _LOOKED_AT:
+        return None
     names = {_folded(name): name for name in known}
-    found = difflib.get_close_matches(_folded(word[:MAX_SHOWN]), names, n=1, cutoff=cutoff)
+    folded = _folded(word[:MAX_SHOWN])
+    if folded in names:
+        return names[folded]
+    # Of very many those that begin alike.
+    near = names if len(names) <= _COMPARED else (name for name in names if name.startswith(folded[:1]))
+    found = difflib.get_close_matches(folded, list(islice(near, _COMPARED)), n=1, cutoff=cutoff)
     return names[found[0]] if found else None
 
 
@@ -115,8 +132,18 @@ def suggestion(word: str, known: Iterable[str], none: str = "remove it") -> str:
     if match := closest(word, known):
         return f"did you mean {quoted(match)}?"
     if known:
-        return f"expected {one_of(quoted(name) for name in sorted(known))}"
+        return expected(known)
     return none
+
+
+def expected(known: Collection[str], prefix: str = "") -> str:
+    """Return the remedy that lists `known`, the first `MAX_LISTED` of them at most, each behind `prefix`."""
+    if len(known) > _LOOKED_AT:
+        return f"expected one of {len(known)}"
+    names = [quoted(prefix + name) for name in heapq.nsmallest(MAX_LISTED, known)]
+    if len(known) > len(names):
+        names.append(f"one of {len(known) - len(names)} more")
+    return f"expected {one_of(names)}"
 
 
 def _folded(name: str) -> str:
