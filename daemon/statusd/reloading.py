@@ -122,17 +122,19 @@ class Reloader:
     async def _reload(self, running: Running) -> None:
         began = monotonic()
         self.teller.reloading()
-        remark, code = "", 0
+        remark, code, wrong = "", 0, 0
         # It knows the secrets of former configurations, too, which a bad file may spell out.
         redact = running.daemon.plan.redactor
         try:
             turned = await running.turn(await self._planned())
         except ConfigError as error:
-            messages = [_cut(redact(f"{error.origin}: {mistake}")) for mistake in error.mistakes]
-            code = os.EX_CONFIG
+            # A file may hold a hundred thousand; only these are told.
+            messages = [_cut(redact(f"{error.origin}: {mistake}")) for mistake in error.mistakes[:MOST]]
+            code, wrong = os.EX_CONFIG, len(error.mistakes)
         except StartError as error:
             # A path that the command line gave need not be UTF-8.
-            messages, code = [_cut(redact(str(error).encode(errors="backslashreplace").decode()))], 1
+            messages = [_cut(redact(str(error).encode(errors="backslashreplace").decode()))]
+            code, wrong = 1, 1
         else:
             plan = running.daemon.plan
             origin = plan.configuration.origin
@@ -145,7 +147,7 @@ class Reloader:
                 extra=event(RELOADED, generation=str(running.daemon.generation)),
             )
         if code:
-            remark = await self._failed(running, messages)
+            remark = await self._failed(running, messages, wrong)
         await self._note(running, began=began, code=code, messages=messages)
         await self.teller.reloaded(self.stop, remark)
 
@@ -169,12 +171,18 @@ class Reloader:
         except BaseException as error:  # noqa: BLE001  # containment: plugins are loaded in there; the daemon goes on
             raise unforeseen(error) from None
 
-    async def _failed(self, running: Running, messages: Sequence[str]) -> str:
-        """Say in the log and in the tree that the old configuration goes on; return it in short."""
+    async def _failed(self, running: Running, messages: Sequence[str], wrong: int) -> str:
+        """Say in the log and in the tree that the old configuration goes on; return it in short.
+
+        Args:
+            running: what goes on.
+            messages: what is wrong, as far as that is told.
+            wrong: how much there is in all.
+        """
         daemon = running.daemon
-        for message in messages[:MOST]:
+        for message in messages:
             log.error("%s", message, extra=event(CONFIG_MISTAKE))
-        more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
+        more = f" (and {wrong - 1} more)" if wrong > 1 else ""
         remark = f"the last reload failed: {messages[0]}{more}"
         log.error(
             "the reload failed, and generation %d goes on: %s%s",

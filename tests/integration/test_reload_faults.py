@@ -12,7 +12,8 @@ import pytest
 import trio
 
 from statusd import Document, Sink, Url, View, hookimpl
-from statusd.outcome import read
+from statusd.outcome import MOST, read
+from statusd.redaction import Redactor
 from statusd.reloading import LONGEST
 from statusd.testing import Hang, OmniRT, Upstream
 from tests.integration import faulty_plugins
@@ -182,6 +183,23 @@ async def test_a_message_that_is_longer_than_any_outcome_is_told_in_short(tmp_pa
         outcome = await daemon.reload(MOCK + unknown)
         assert outcome.ok
         assert (outcome.messages[1][-1], len(outcome.messages[1])) == ("…", LONGEST)
+
+
+async def test_of_many_mistakes_some_are_told_and_all_are_counted(tmp_path):
+    masked = []
+
+    class Counting(Redactor):
+        def __call__(self, text):
+            masked.append(text)
+            return super().__call__(text)
+
+    async with reloading(tmp_path, MOCK, redactor=Counting()) as daemon:
+        outcome = await daemon.reload("[plugins]\n" + "".join(f"k{number:05}=1\n" for number in range(1000)))
+        assert outcome.code == 78
+        assert len(outcome.messages) == MOST
+        assert "(and 999 more)" in (await daemon.client.node("daemon/config"))["message"]
+        # The others would be masked on the event loop, and nobody see them.
+        assert sum("plugins.k" in text for text in masked) < 200
 
 
 async def test_a_fault_with_a_path_that_is_no_utf8_is_told(tmp_path):
