@@ -479,3 +479,21 @@ def test_a_large_tree_is_searched_for_near_paths_within_bounds():
     root = Node(status=Status.OK, children={"sources": Node(status=Status.OK, children=children)})
     with pytest.raises(DrainError, match="Near it: sources/source-1"):
         place_of("sources/sorce-1", root)
+
+
+def test_long_names_are_compared_only_as_far_as_there_is_time(monkeypatch):
+    from statusd import Node, Status  # noqa: PLC0415  # once
+    from statusd.runtime import drainable  # noqa: PLC0415  # once
+
+    compared = []
+
+    def counting(word, possibilities, _number):
+        compared.append(sum(len(word) * len(path) for path in possibilities))
+        return []
+
+    monkeypatch.setattr(drainable.difflib, "get_close_matches", counting)
+    children = {f"{'a' * 150}{number}": Node(status=Status.OK) for number in range(500)}
+    root = Node(status=Status.OK, children={"sources": Node(status=Status.OK, children=children)})
+    with pytest.raises(DrainError, match="There is: sources/aaa"):
+        place_of(f"sources/{'a' * 150}b", root)
+    assert 0 < compared[0] <= 1_000_000

@@ -20,6 +20,8 @@ _MODELS: Final = "models/"
 _NEAR: Final = 5
 _COMPARED: Final = 500
 """Paths among which near ones are looked for: it takes the event loop's time."""
+_ROOM: Final = 1_000_000
+"""What the lengths of all pairs of paths that are compared come to, multiplied: two of one letter take as long as that."""
 
 
 class DrainError(StatusdError):
@@ -108,8 +110,18 @@ def _nearest(wanted: str, paths: Iterator[str]) -> list[str]:
     name = wanted.rpartition("/")[2]
     # The same name somewhere else first: "queue" for "sources/queue".
     homonyms = [path for path in same if path.rpartition("/")[2] == name]
-    others = difflib.get_close_matches(wanted, same[:_COMPARED], _NEAR)
+    others = difflib.get_close_matches(wanted, list(_comparable(wanted, same)), _NEAR)
     return list(dict.fromkeys([*homonyms, *others]))[:_NEAR]
+
+
+def _comparable(wanted: str, paths: Iterable[str]) -> Iterator[str]:
+    """Yield as many of `paths` as there is time to compare with `wanted`: upstreams choose what parts are called."""
+    room = _ROOM
+    for path in islice(paths, _COMPARED):
+        room -= len(path) * len(wanted)
+        if room < 0:
+            return
+        yield path
 
 
 def _tops(root: Node) -> Iterable[str]:
