@@ -172,6 +172,20 @@ def test_two_distributions_with_one_plugin_name_stop_the_start_and_are_named(ins
         load_plugins(["slots"], points=points)
 
 
+def test_distributions_that_say_they_are_equal_are_told_apart(install):
+    class Odd(Distribution):
+        __hash__ = None
+
+        def __eq__(self, other):
+            return isinstance(other, Odd)
+
+    points = [install("one", distribution="first"), install("two", distribution="second")]
+    for point in points:
+        vars(point)["dist"] = Odd(point.dist.name)
+    plugins = load_plugins(set(), points=points).plugins
+    assert [plugins[name].distribution for name in ("one", "two")] == ["first", "second"]
+
+
 def test_two_distributions_with_one_plugin_name_are_no_matter_while_nobody_wants_it(install):
     points = [install("slots", distribution="first"), install("slots", distribution="second")]
     assert set(load_plugins([], points=points).plugins) == {"slots"}

@@ -98,8 +98,10 @@ def _distinct(
 ) -> Iterator[tuple[EntryPoint, tuple[str, str]]]:
     """Return each plugin's entry point, the built-in ones first, with name and version of its distribution."""
     # Asked once each: a distribution reads and parses its metadata whenever one of them is asked for.
-    origins = {dist: _origin(dist) for dist in {point.dist for point in points}}
-    found = [(point, origins[point.dist]) for point in points]
+    # By identity: it is anybody's class, and may want to be equal to another one, or have no hash.
+    distinct = {id(point.dist): point.dist for point in points}
+    origins = {number: _origin(dist) for number, dist in distinct.items()}
+    found = [(point, origins[id(point.dist)]) for point in points]
     found.sort(key=lambda item: (item[1][0] != DISTRIBUTION, item[0].name))
     by_name: dict[str, tuple[EntryPoint, tuple[str, str]]] = {}
     for point, origin in found:
