@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, RejectData, Request
 
 from statusd.errors import ProbeError
-from statusd.net.limits import CLOSE_WAIT, MAX_CLOSING_BYTES, MAX_HEAD_BYTES, MAX_INFORMATIONAL
+from statusd.net.limits import CLOSE_WAIT, MAX_CLOSING_BYTES, MAX_HEAD_BYTES, MAX_INFORMATIONAL, PIECE
 from statusd.net.names import Resolver
 from statusd.net.trace import Trace
 from statusd.net.websocket import WebSocketClient, _opening, _Session
@@ -194,6 +194,21 @@ async def test_frames_before_the_close_are_passed_over(serve, websocket):
         answering_with(opened, then=b"\x81\x05hello" + b"\x89\x00" + b"\x02\x01x" + CLOSE_FRAME)
     )
     assert await websocket.handshake(url_of(server)) == 101
+
+
+async def test_a_flood_of_frames_is_understood_in_pieces(serve, websocket, monkeypatch):
+    pieces = []
+    feed = _Session._feed
+
+    def counting(session, data):
+        pieces.append(len(data))
+        return feed(session, data)
+
+    monkeypatch.setattr(_Session, "_feed", counting)
+    server = await serve(answering_with(opened, then=b"\x89\x00" * 8000 + CLOSE_FRAME))
+    assert await websocket.handshake(url_of(server)) == 101
+    assert max(pieces) <= PIECE
+    assert sum(pieces) > 16_000
 
 
 async def test_a_cut_at_any_byte_changes_nothing(serve, websocket):

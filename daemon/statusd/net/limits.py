@@ -66,6 +66,9 @@ NAME_STALE: Final = 600.0
 CLOSE_WAIT: Final = 1.0
 """Seconds the peer of an opened WebSocket has for its half of the closing handshake."""
 
+PIECE: Final = 2 * KIB
+"""Bytes of a WebSocket that are understood at a time: a thousand frames take milliseconds."""
+
 MAX_CLOSING_BYTES: Final = 64 * KIB
 """Bytes a WebSocket may still send before the close that answers ours; more, and we hang up."""
 

@@ -15,7 +15,7 @@ from wsproto.utilities import ProtocolError
 from statusd.errors import ProbeError
 from statusd.net.greeting import Greeting
 from statusd.net.http_request import TLS_SCHEMES, endpoint_of, masked, request_fields, target
-from statusd.net.limits import CLOSE_WAIT, MAX_CLOSING_BYTES, MAX_HEAD_BYTES, MAX_INFORMATIONAL
+from statusd.net.limits import CLOSE_WAIT, MAX_CLOSING_BYTES, MAX_HEAD_BYTES, MAX_INFORMATIONAL, PIECE
 from statusd.net.names import Resolver
 from statusd.net.oserrors import hung_up
 from statusd.net.streams import Connection, open_connection
@@ -102,6 +102,7 @@ class _Session:
     _head: int = 0
     _informational: int = 0
     _is_ended: bool = False
+    _waiting: bytes = b""
 
     async def await_answer(self) -> int:
         """Return the status code of the final answer."""
@@ -150,8 +151,13 @@ class _Session:
             await self._connection.send(frame)
 
     async def _receive(self) -> bytes:
-        data = await self._connection.receive()
-        self._trace.received(data)
+        """Return what came next, `PIECE` bytes at most, since a frame may have two; others are served in between."""
+        if self._waiting:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._waiting = await self._connection.receive()
+            self._trace.received(self._waiting)
+        data, self._waiting = self._waiting[:PIECE], self._waiting[PIECE:]
         return data
 
     def _feed(self, data: bytes) -> list[Event]:
