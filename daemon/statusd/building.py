@@ -264,11 +264,10 @@ def faults_of(plan: Plan, parts: Parts) -> list[Mistake]:
         parts: what was built from it.
     """
     found = [Mistake(path, message) for path, message in plan.configuration.faults]
-    known = {fault.path for fault in found}
+    known = {".".join(fault.path.split(".", 2)[:2]) for fault in found}  # of a source, or of one of its keys
     for built in parts.sources:
         path = f"sources.{built.config.name}"
-        is_new = not any(one == path or one.startswith(f"{path}.") for one in known)
-        if built.prober is None and built.first[0].reason != "not_configured" and is_new:
+        if built.prober is None and built.first[0].reason != "not_configured" and path not in known:
             found.append(Mistake(path, built.first[0].message))
     return found
 

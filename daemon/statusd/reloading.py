@@ -139,7 +139,7 @@ class Reloader:
             plan = running.daemon.plan
             origin = plan.configuration.origin
             faults = [f"{origin}: {fault}" for fault in faults_of(plan, running.daemon.parts)]
-            messages = [_cut(redact(message)) for message in (_in_words(turned), *faults)]
+            messages = [_cut(redact(message)) for message in (_in_words(turned), *faults)[:MOST]]
             log.info(
                 "reloaded %s: %s",
                 origin,
