@@ -14,7 +14,8 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter, Rule
 
-from statusd.web.answering import HEEDED, RETRY, Answer, Answers, Asked, Service
+from statusd.web.answering import Answers, Service
+from statusd.web.asked import HEEDED, RETRY, Answer, Asked
 from statusd.web.edge.guard import Guard, root_cause
 from statusd.web.edge.limits import Limits
 from statusd.web.edge.traffic import Traffic

@@ -14,7 +14,8 @@ from trio.testing import MockClock
 from statusd import Document, Node, Report, Secret, SourceInfo, Status, View, problem
 from statusd.model.basis import Basis
 from statusd.web.access import Access
-from statusd.web.answering import HEEDED, Answers
+from statusd.web.answering import Answers
+from statusd.web.asked import HEEDED
 from statusd.web.edge.front import LARGEST, REMEMBERED, Front
 from statusd.web.edge.glance import LONGEST, glance
 from statusd.web.edge.traffic import FRONT

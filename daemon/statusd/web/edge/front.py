@@ -15,7 +15,8 @@ from typing import Final
 import attrs
 
 from statusd.web.access import SECURITY
-from statusd.web.answering import RETRY, Answer, Answers, Asked
+from statusd.web.answering import Answers
+from statusd.web.asked import RETRY, Answer, Asked
 from statusd.web.edge.glance import glance
 from statusd.web.edge.traffic import FRONT, Exchange, Traffic
 from statusd.web.problems import http_problem, phrase

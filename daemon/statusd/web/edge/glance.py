@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from statusd.web.answering import HEEDED
+from statusd.web.asked import HEEDED
 from statusd.web.target import is_host
 
 LONGEST: Final = 4096

@@ -10,7 +10,7 @@ import trio
 from h2.errors import ErrorCodes
 
 from statusd.web.access import is_probe
-from statusd.web.answering import Answer, Asked
+from statusd.web.asked import Answer, Asked
 from statusd.web.edge.http2_head import Field, read_head
 from statusd.web.edge.http2_outlet import Outlet
 from statusd.web.edge.http2_stream import Stream

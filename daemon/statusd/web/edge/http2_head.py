@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import attrs
 
-from statusd.web.answering import HEEDED, Asked
+from statusd.web.asked import HEEDED, Asked
 from statusd.web.target import origin_form, refusal
 
 Field = tuple[bytes, bytes]

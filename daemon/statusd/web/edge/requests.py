@@ -10,7 +10,7 @@ import trio
 
 from statusd.plugin.contracts import Document
 from statusd.web.access import SECURITY, is_probe
-from statusd.web.answering import RETRY
+from statusd.web.asked import RETRY
 from statusd.web.edge.shared import Asgi, Edge, Queue
 from statusd.web.edge.traffic import APP, NOWHERE, Exchange
 from statusd.web.edge.wire import ROUTE, STREAM, Asker, Message, Send
