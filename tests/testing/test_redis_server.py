@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -161,7 +162,7 @@ class TestReal:
             async with RedisServer() as second:
                 assert second.port != first.port
 
-    def test_it_dies_with_a_process_that_is_killed(self, tmp_path):
+    def test_it_dies_with_a_process_that_is_killed(self):
         program = (
             "import trio\n"
             "from statusd.testing.redis_server import RedisServer\n"
@@ -171,16 +172,18 @@ class TestReal:
             "        await trio.sleep_forever()\n"
             "trio.run(main)\n"
         )
-        owner = subprocess.Popen(
-            [sys.executable, "-c", program],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"TMPDIR": str(tmp_path)},
-        )
-        with owner:
-            pid = int(owner.stdout.readline().split()[0])
-            assert is_alive(pid)
-            owner.send_signal(signal.SIGKILL)
+        # Not in tmp_path, which may be too long for the address of a Unix socket: 107 bytes (unix(7)).
+        with tempfile.TemporaryDirectory() as folder:
+            owner = subprocess.Popen(
+                [sys.executable, "-c", program],
+                stdout=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"TMPDIR": folder},
+            )
+            with owner:
+                pid = int(owner.stdout.readline().split()[0])
+                assert is_alive(pid)
+                owner.send_signal(signal.SIGKILL)
         until = time.monotonic() + 5
         while is_alive(pid):
             assert time.monotonic() < until, "the server outlived its owner"
