@@ -281,7 +281,7 @@ def test_killed_at_any_moment_what_was_answered_is_kept_and_the_file_is_whole(se
             asking.join(30)
             assert answered
         else:
-            time.sleep(given.uniform(0, 0.02))
+            time.sleep(given.uniform(0, 0.02))  # the random moment
         service.stop(signal.SIGKILL)
         asking.join(30)
         service.start()

@@ -12,11 +12,11 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statusd import Report, Status
+from statusd import Node, Report, Status
 from statusd.events import DRAINED, STATE_NOT_KEPT, STATE_SET_ASIDE, UNDRAINED
 from statusd.model.drains import Drain
 from statusd.model.tree import find
-from statusd.runtime import drain_file
+from statusd.runtime import drain_file, drainable
 from statusd.runtime.drain_file import DrainFile
 from statusd.runtime.drainable import DrainError, is_drainable, place_of, spellings
 from statusd.runtime.draining import LOOK, Drains
@@ -473,8 +473,6 @@ def test_whatever_an_operator_writes_is_a_canonical_path_or_refused(text):
 
 
 def test_a_large_tree_is_searched_for_near_paths_within_bounds():
-    from statusd import Node, Status  # noqa: PLC0415  # once
-
     children = {f"source-{number}": Node(status=Status.OK) for number in range(20_000)}
     root = Node(status=Status.OK, children={"sources": Node(status=Status.OK, children=children)})
     with pytest.raises(DrainError, match="Near it: sources/source-1"):
@@ -482,9 +480,6 @@ def test_a_large_tree_is_searched_for_near_paths_within_bounds():
 
 
 def test_long_names_are_compared_only_as_far_as_there_is_time(monkeypatch):
-    from statusd import Node, Status  # noqa: PLC0415  # once
-    from statusd.runtime import drainable  # noqa: PLC0415  # once
-
     compared = []
 
     def counting(word, possibilities, _number):
